@@ -1,0 +1,184 @@
+/**
+ * @file From a graph to an ONNX model, as bytes that any ONNX runtime loads.
+ *
+ * An ONNX file is one protocol-buffer message, `ModelProto` (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto);
+ * the numbers below are its field tags.
+ */
+
+import protobuf from 'protobufjs/minimal.js';
+import type { DType, NdArray, Shape, TypedArray } from '../ndarray.ts';
+import type { Tensor } from '../tensor.ts';
+import type { Graph } from '../trace.ts';
+
+/** `TensorProto.DataType` of each element type. */
+const ELEMENT_TYPE: Record<DType, number> = { float32: 1, int32: 6, int64: 7, bool: 9 };
+
+const IR_VERSION = 9;
+const OPSET_VERSION = 20;
+
+/** An attribute: whole number, list of whole numbers, text, or (marked, because 1 and 1.0 look alike) a float. */
+export type OnnxAttribute = number | readonly number[] | string | { readonly float: number };
+
+/** What a primitive's lowering may emit. */
+export interface OnnxBuilder {
+  /** Add a node; returns the names of its outputs. */
+  node(
+    op: string,
+    inputs: readonly string[],
+    attributes?: Readonly<Record<string, OnnxAttribute>>,
+    options?: { readonly outputs?: number; readonly domain?: 'com.microsoft' },
+  ): string[];
+  /** A constant array. */
+  constant(array: NdArray): string;
+  /** A float32 scalar. */
+  scalar(value: number): string;
+  /** A one-dimensional int64 constant: a shape, axes, sizes. */
+  ints(values: readonly number[]): string;
+  /** The number by which ONNX names an element type. */
+  elementType(dtype: DType): number;
+}
+
+type Writer = protobuf.Writer;
+
+/** Write a nested message under a field number. */
+function message(writer: Writer, field: number, write: (writer: Writer) => void): void {
+  writer.uint32((field << 3) | 2).fork();
+  write(writer);
+  writer.ldelim();
+}
+
+const text = (writer: Writer, field: number, value: string): Writer =>
+  writer.uint32((field << 3) | 2).string(value);
+const whole = (writer: Writer, field: number, value: number): Writer =>
+  writer.uint32(field << 3).int64(value);
+
+function writeAttribute(writer: Writer, name: string, value: OnnxAttribute): void {
+  text(writer, 1, name);
+  if (typeof value === 'number') {
+    whole(writer, 3, value);
+    whole(writer, 20, 2);
+  } else if (typeof value === 'string') {
+    text(writer, 4, value);
+    whole(writer, 20, 3);
+  } else if ('float' in value) {
+    writer.uint32((2 << 3) | 5).float(value.float);
+    whole(writer, 20, 1);
+  } else {
+    for (const item of value) whole(writer, 8, item);
+    whole(writer, 20, 7);
+  }
+}
+
+function writeTensor(writer: Writer, name: string, { dtype, shape, data }: NdArray): void {
+  for (const length of shape) whole(writer, 1, length);
+  whole(writer, 2, ELEMENT_TYPE[dtype]);
+  text(writer, 8, name);
+  writer.uint32((9 << 3) | 2).bytes(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+}
+
+function writeValueInfo(writer: Writer, name: string, dtype: DType, shape: Shape): void {
+  text(writer, 1, name);
+  message(writer, 2, (type) =>
+    message(type, 1, (tensorType) => {
+      whole(tensorType, 1, ELEMENT_TYPE[dtype]);
+      message(tensorType, 2, (shapeProto) => {
+        for (const length of shape) message(shapeProto, 1, (dimension) => whole(dimension, 1, length));
+      });
+    }),
+  );
+}
+
+interface OnnxNode {
+  readonly op: string;
+  readonly domain: string;
+  readonly inputs: readonly string[];
+  readonly outputs: readonly string[];
+  readonly attributes: Readonly<Record<string, OnnxAttribute>>;
+}
+
+/** Lower a graph to the bytes of an ONNX model. Inputs and outputs keep their names. */
+export function toOnnx(graph: Graph): Uint8Array {
+  const nodes: OnnxNode[] = [];
+  const constants: { name: string; array: NdArray }[] = [];
+  const names = new Map<Tensor, string>();
+  const known = new Map<string | TypedArray, string>();
+  let count = 0;
+
+  const builder: OnnxBuilder = {
+    node(op, inputs, attributes = {}, { outputs = 1, domain = '' as string } = {}) {
+      const results = Array.from({ length: outputs }, () => `v${count++}`);
+      nodes.push({ op, domain, inputs, outputs: results, attributes });
+      return results;
+    },
+    constant(array) {
+      // Small constants are shared by content, large ones by identity.
+      const key = array.data.length <= 16 ? `${array.dtype}|${array.shape}|${array.data}` : array.data;
+      let name = known.get(key);
+      if (!name || array.data.length > 16) {
+        name = `c${count++}`;
+        constants.push({ name, array });
+        known.set(key, name);
+      }
+      return name;
+    },
+    scalar: (value) => builder.constant({ dtype: 'float32', shape: [], data: Float32Array.of(value) }),
+    ints: (values) =>
+      builder.constant({ dtype: 'int64', shape: [values.length], data: BigInt64Array.from(values, BigInt) }),
+    elementType: (dtype) => ELEMENT_TYPE[dtype],
+  };
+  const nameOf = (tensor: Tensor): string => {
+    let name = names.get(tensor);
+    if (name === undefined) {
+      if ('inputName' in tensor.source) name = tensor.source.inputName;
+      else name = builder.constant(tensor.value);
+      names.set(tensor, name);
+    }
+    return name;
+  };
+
+  for (const { primitive, attributes, inputs, outputs } of graph.nodes) {
+    const results = primitive.onnx(builder, inputs.map(nameOf), attributes, { inputs, outputs });
+    outputs.forEach((output, i) => {
+      names.set(output, results[i]);
+    });
+  }
+  // An output that is also an input, a constant, or another output needs a name of its own.
+  for (const [name, output] of Object.entries(graph.outputs)) {
+    nodes.push({ op: 'Identity', domain: '', inputs: [nameOf(output)], outputs: [name], attributes: {} });
+  }
+
+  const writer = protobuf.Writer.create();
+  whole(writer, 1, IR_VERSION);
+  text(writer, 2, 'my-llm');
+  message(writer, 7, (g) => {
+    for (const node of nodes) {
+      message(g, 1, (n) => {
+        for (const input of node.inputs) text(n, 1, input);
+        for (const output of node.outputs) text(n, 2, output);
+        text(n, 4, node.op);
+        for (const [name, value] of Object.entries(node.attributes)) {
+          message(n, 5, (attribute) => writeAttribute(attribute, name, value));
+        }
+        if (node.domain) text(n, 7, node.domain);
+      });
+    }
+    text(g, 2, 'graph');
+    for (const { name, array } of constants) message(g, 5, (t) => writeTensor(t, name, array));
+    for (const [name, { dtype, shape }] of Object.entries(graph.inputs)) {
+      message(g, 11, (info) => writeValueInfo(info, name, dtype, shape));
+    }
+    for (const [name, { dtype, shape }] of Object.entries(graph.outputs)) {
+      message(g, 12, (info) => writeValueInfo(info, name, dtype, shape));
+    }
+  });
+  for (const [domain, version] of [
+    ['', OPSET_VERSION],
+    ['com.microsoft', 1],
+  ] as const) {
+    message(writer, 8, (opset) => {
+      text(opset, 1, domain);
+      whole(opset, 2, version);
+    });
+  }
+  return writer.finish();
+}
