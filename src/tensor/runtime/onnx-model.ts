@@ -96,7 +96,12 @@ interface OnnxNode {
   readonly attributes: Readonly<Record<string, OnnxAttribute>>;
 }
 
-/** Lower a graph to the bytes of an ONNX model. Inputs and outputs keep their names. */
+/** Name of an output in the model: its own, or, where an input already has it (a state before and after), `next:` it. */
+export function outputName(graph: Graph, name: string): string {
+  return name in graph.inputs ? `next:${name}` : name;
+}
+
+/** Lower a graph to the bytes of an ONNX model. Inputs and outputs keep their names (see `outputName`). */
 export function toOnnx(graph: Graph): Uint8Array {
   const nodes: OnnxNode[] = [];
   const constants: { name: string; array: NdArray }[] = [];
@@ -144,7 +149,13 @@ export function toOnnx(graph: Graph): Uint8Array {
   }
   // An output that is also an input, a constant, or another output needs a name of its own.
   for (const [name, output] of Object.entries(graph.outputs)) {
-    nodes.push({ op: 'Identity', domain: '', inputs: [nameOf(output)], outputs: [name], attributes: {} });
+    nodes.push({
+      op: 'Identity',
+      domain: '',
+      inputs: [nameOf(output)],
+      outputs: [outputName(graph, name)],
+      attributes: {},
+    });
   }
 
   const writer = protobuf.Writer.create();
@@ -168,7 +179,7 @@ export function toOnnx(graph: Graph): Uint8Array {
       message(g, 11, (info) => writeValueInfo(info, name, dtype, shape));
     }
     for (const [name, { dtype, shape }] of Object.entries(graph.outputs)) {
-      message(g, 12, (info) => writeValueInfo(info, name, dtype, shape));
+      message(g, 12, (info) => writeValueInfo(info, outputName(graph, name), dtype, shape));
     }
   });
   for (const [domain, version] of [

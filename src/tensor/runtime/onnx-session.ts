@@ -9,7 +9,7 @@ import type {
 import type { DType, NdArray, TypedArray } from '../ndarray.ts';
 import type { Graph } from '../trace.ts';
 import { checkFeeds } from './feeds.ts';
-import { toOnnx } from './onnx-model.ts';
+import { outputName, toOnnx } from './onnx-model.ts';
 
 /** The part of `onnxruntime-node` and `onnxruntime-web` that is used. */
 export interface OrtModule {
@@ -58,14 +58,16 @@ export function createOnnxRuntime(
           // Inputs that the outputs turned out not to depend on were dropped from the model.
           for (const name of session.inputNames) inputs[name] = wrap(feeds[name]);
           const fetches: Record<string, OrtTensor | null> = {};
-          for (const name of outputNames) fetches[name] = into[name] ? wrap(into[name]) : null;
+          for (const name of outputNames)
+            fetches[outputName(graph, name)] = into[name] ? wrap(into[name]) : null;
           const results = await session.run(inputs, fetches);
           const outputs: Record<string, NdArray> = {};
           for (const name of outputNames) {
-            const data = results[name].data as TypedArray;
+            const result = results[outputName(graph, name)];
+            const data = result.data as TypedArray;
             const target = into[name];
             if (target && target.data !== data) target.data.set(data as never);
-            outputs[name] = target ?? { dtype: results[name].type as DType, shape: results[name].dims, data };
+            outputs[name] = target ?? { dtype: result.type as DType, shape: result.dims, data };
           }
           return outputs;
         },
