@@ -11,6 +11,7 @@ import { scalar, type Tensor } from '../tensor.ts';
 import { exp, neg } from './elementwise.ts';
 import { scatterAdd } from './index-ops.ts';
 import { broadcastTo, reshape } from './movement.ts';
+import { sum } from './reduce.ts';
 import { indexArray, sampleArray } from './samples.ts';
 
 interface NormAttributes {
@@ -64,7 +65,7 @@ export const layerNormPrimitive: Primitive<NormAttributes> = definePrimitive<Nor
       .sub(h.mean(-1, true))
       .sub(normalized.mul(h.mul(normalized).mean(-1, true)))
       .mul(inverse);
-    const sumRows = (t: Tensor): Tensor => rows.reduce((total) => total.sum(0), t);
+    const sumRows = (t: Tensor): Tensor => sum(t, rows);
     return [dx, sumRows(g.mul(normalized)), sumRows(g)];
   },
   onnx: (builder, inputs, { epsilon }) =>

@@ -147,16 +147,16 @@ export function toOnnx(graph: Graph): Uint8Array {
       names.set(output, results[i]);
     });
   }
-  // An output that is also an input, a constant, or another output needs a name of its own.
+  // A result takes the name of the output it is; one that is also an input, a constant or another output is copied.
+  const renamed = new Map<string, string>();
+  const computed = new Set(nodes.flatMap(({ outputs }) => outputs));
   for (const [name, output] of Object.entries(graph.outputs)) {
-    nodes.push({
-      op: 'Identity',
-      domain: '',
-      inputs: [nameOf(output)],
-      outputs: [outputName(graph, name)],
-      attributes: {},
-    });
+    const from = nameOf(output);
+    const to = outputName(graph, name);
+    if (computed.has(from) && !renamed.has(from)) renamed.set(from, to);
+    else nodes.push({ op: 'Identity', domain: '', inputs: [from], outputs: [to], attributes: {} });
   }
+  const final = (name: string): string => renamed.get(name) ?? name;
 
   const writer = protobuf.Writer.create();
   whole(writer, 1, IR_VERSION);
@@ -164,8 +164,8 @@ export function toOnnx(graph: Graph): Uint8Array {
   message(writer, 7, (g) => {
     for (const node of nodes) {
       message(g, 1, (n) => {
-        for (const input of node.inputs) text(n, 1, input);
-        for (const output of node.outputs) text(n, 2, output);
+        for (const input of node.inputs) text(n, 1, final(input));
+        for (const output of node.outputs) text(n, 2, final(output));
         text(n, 4, node.op);
         for (const [name, value] of Object.entries(node.attributes)) {
           message(n, 5, (attribute) => writeAttribute(attribute, name, value));

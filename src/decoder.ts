@@ -1,0 +1,205 @@
+/**
+ * @file Fast inference: the prompt in one pass (prefill), then one token at a time against a cache of keys and values.
+ *
+ * The weights are baked into the graphs, so ONNX Runtime lays them out once for its kernels. The cache lives in plain
+ * arrays here: a step reads them and returns only the new row of each, which is copied in.
+ *
+ * Legend: B batch, T prompt length, P cache length, G key/value heads, D head width, V vocabulary.
+ */
+
+import type { ModelConfig } from './config.ts';
+import { GPT, type KeysValues } from './model.ts';
+import { bindParameters } from './nn/parameters.ts';
+import {
+  type Executable,
+  gather,
+  type NdArray,
+  type Runtime,
+  type Spec,
+  type Tensor,
+  trace,
+} from './tensor/index.ts';
+
+/** Sequences that grow together, one token a step. */
+export interface Decoder {
+  readonly batchSize: number;
+  /** Tokens that a sequence can hold. */
+  readonly maxLength: number;
+  /**
+   * Start over with new prompts, at most `batchSize`, none empty and none longer than `maxLength`. Returns the logits
+   * `[V]` that follow each prompt.
+   */
+  prefill(prompts: readonly ArrayLike<number>[]): Promise<Float32Array[]>;
+  /**
+   * Append one token to every sequence; returns the logits `[V]` that follow. Sequences that are finished may be fed
+   * any token. Throws a RangeError when a sequence is full. The arrays are reused by the next step.
+   */
+  step(tokens: ArrayLike<number>): Promise<Float32Array[]>;
+  release(): Promise<void>;
+}
+
+export interface DecoderOptions {
+  readonly runtime: Runtime;
+  readonly config: ModelConfig;
+  readonly weights: Readonly<Record<string, NdArray>>;
+  readonly batchSize: number;
+  /** Longest sequence; the context length when not given. */
+  readonly maxLength?: number;
+}
+
+const MASKED = -1e9;
+
+/** Compile a decoder. Prefill graphs are compiled when a prompt of their length first comes. */
+export async function createDecoder(options: DecoderOptions): Promise<Decoder> {
+  const { runtime, config, weights, batchSize: B } = options;
+  const P = Math.min(options.maxLength ?? config.contextLength, config.contextLength);
+  const { numLayers, numKvHeads: G, vocabSize: V } = config;
+  const D = config.hiddenSize / config.numHeads;
+  const layers = Array.from({ length: numLayers }, (_, i) => i);
+
+  const model = new GPT(bindParameters(weights), config);
+  const float = (...shape: number[]): NdArray => ({
+    dtype: 'float32',
+    shape,
+    data: new Float32Array(shape.reduce((a, b) => a * b, 1)),
+  });
+  const int = (...shape: number[]): NdArray => ({
+    dtype: 'int32',
+    shape,
+    data: new Int32Array(shape.reduce((a, b) => a * b, 1)),
+  });
+
+  // One step: inputs and outputs that are reused from token to token.
+  const feeds: Record<string, NdArray> = {
+    tokens: int(B, 1),
+    positions: int(B, 1),
+    mask: float(B, 1, 1, P + 1),
+  };
+  const results: Record<string, NdArray> = { logits: float(B, V) };
+  for (const i of layers) {
+    for (const kind of ['keys', 'values']) {
+      feeds[`${kind}${i}`] = float(B, G, P, D);
+      results[`new_${kind}${i}`] = float(B, G, 1, D);
+    }
+  }
+  const stepGraph = trace(feeds as Record<string, Spec>, (inputs) => {
+    const past = layers.map((i) => ({ keys: inputs[`keys${i}`], values: inputs[`values${i}`] }));
+    const { hidden, cache } = model.forward(inputs['tokens'], {
+      positions: inputs['positions'],
+      mask: inputs['mask'],
+      past,
+    });
+    return { logits: model.logits(hidden), ...namedCache(cache) };
+  });
+  const stepExecutable = await runtime.compile(stepGraph);
+
+  const prefills = new Map<number, Executable>();
+  const prefillOf = async (length: number): Promise<Executable> => {
+    let executable = prefills.get(length);
+    if (!executable) {
+      const specs: Record<string, Spec> = {
+        tokens: { dtype: 'int32', shape: [B, length] },
+        last: { dtype: 'int32', shape: [B] },
+      };
+      const graph = trace(specs, ({ tokens, last }) => {
+        const { hidden, cache } = model.forward(tokens);
+        // Padding comes after the prompt, where the causal mask hides it: only the last real position is scored.
+        const ends = gather(hidden.reshape([B * length, config.hiddenSize]), last);
+        return { logits: model.logits(ends), ...namedCache(cache) };
+      });
+      executable = await runtime.compile(graph);
+      prefills.set(length, executable);
+    }
+    return executable;
+  };
+
+  const mask = feeds['mask'].data as Float32Array;
+  const lengths = new Int32Array(B);
+
+  /** Copy rows `[B, G, rows, D]` into the cache of one layer, at the end of each sequence. */
+  const store = (
+    name: string,
+    source: NdArray,
+    from: Int32Array,
+    counts: (sequence: number) => number,
+  ): void => {
+    const target = feeds[name].data as Float32Array;
+    const data = source.data as Float32Array;
+    const rows = source.shape[2];
+    for (let b = 0; b < B; b++) {
+      for (let g = 0; g < G; g++) {
+        const start = (b * G + g) * rows * D;
+        target.set(data.subarray(start, start + counts(b) * D), ((b * G + g) * P + from[b]) * D);
+      }
+    }
+  };
+  const rowsOf = (logits: NdArray): Float32Array[] =>
+    Array.from({ length: B }, (_, b) => (logits.data as Float32Array).subarray(b * V, (b + 1) * V));
+
+  return {
+    batchSize: B,
+    maxLength: P,
+    async prefill(prompts) {
+      const longest = Math.max(...prompts.map((prompt) => prompt.length));
+      if (prompts.length > B || prompts.some(({ length }) => length === 0) || longest > P) {
+        throw new RangeError(`${prompts.length} prompts of up to ${longest} tokens do not fit ${B} x ${P}`);
+      }
+      const T = paddedLength(longest, config.contextLength);
+      const tokens = int(B, T);
+      const last = int(B);
+      for (let b = 0; b < B; b++) {
+        // Unused places repeat the first prompt.
+        const prompt = prompts[b] ?? prompts[0];
+        (tokens.data as Int32Array).set(prompt, b * T);
+        last.data[b] = b * T + prompt.length - 1;
+        lengths[b] = prompt.length;
+      }
+      const outputs = await (await prefillOf(T)).run({ tokens, last });
+      const start = new Int32Array(B);
+      for (const i of layers) {
+        for (const kind of ['keys', 'values'])
+          store(`${kind}${i}`, outputs[`new_${kind}${i}`], start, (b) => lengths[b]);
+      }
+      mask.fill(MASKED);
+      for (let b = 0; b < B; b++) {
+        mask.fill(0, b * (P + 1), b * (P + 1) + lengths[b]);
+        mask[b * (P + 1) + P] = 0; // the token itself
+      }
+      return rowsOf(outputs['logits']).slice(0, prompts.length);
+    },
+    async step(tokens) {
+      for (let b = 0; b < B; b++) {
+        if (lengths[b] >= P) throw new RangeError(`sequence ${b} is full: ${P} tokens`);
+        feeds['tokens'].data[b] = tokens[b] ?? 0;
+        feeds['positions'].data[b] = lengths[b];
+      }
+      const outputs = await stepExecutable.run(feeds, results);
+      for (const i of layers) {
+        for (const kind of ['keys', 'values'])
+          store(`${kind}${i}`, outputs[`new_${kind}${i}`], lengths, () => 1);
+      }
+      for (let b = 0; b < B; b++) mask[b * (P + 1) + lengths[b]++] = 0;
+      return rowsOf(outputs['logits']);
+    },
+    async release() {
+      await stepExecutable.release();
+      for (const executable of prefills.values()) await executable.release();
+    },
+  };
+}
+
+function namedCache(cache: readonly KeysValues[]): Record<string, Tensor> {
+  const named: Record<string, Tensor> = {};
+  cache.forEach(({ keys, values }, i) => {
+    named[`new_keys${i}`] = keys;
+    named[`new_values${i}`] = values;
+  });
+  return named;
+}
+
+/** Prompt lengths are rounded up to a few sizes, so that few graphs are compiled. */
+function paddedLength(length: number, contextLength: number): number {
+  let padded = 16;
+  while (padded < length) padded *= 2;
+  return Math.min(padded, contextLength);
+}
