@@ -18,8 +18,8 @@ import {
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import protobuf from 'protobufjs/minimal.js';
 import { writeFileAtomic } from './files.ts';
+import { summaryEvent, versionEvent } from './tensorboard.ts';
 
 /** The figures of one step. Every number becomes a TensorBoard curve `stage/name`. */
 export interface MetricsRecord {
@@ -40,71 +40,6 @@ export interface Metrics {
 }
 
 const JSON_LINES = 'metrics.jsonl';
-
-// ---- TensorBoard event files ---------------------------------------------------------------------------------------
-
-/** Table of CRC-32C (Castagnoli, reflected polynomial 0x82f63b78). */
-const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
-  let crc = byte;
-  for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0x82f63b78 : crc >>> 1;
-  return crc;
-});
-
-/** CRC-32C of RFC 3720, appendix B.4. */
-export function crc32c(bytes: Uint8Array): number {
-  let crc = 0xffffffff;
-  for (const byte of bytes) crc = (crc >>> 8) ^ CRC_TABLE[(crc ^ byte) & 0xff];
-  return (crc ^ 0xffffffff) >>> 0;
-}
-
-/** TFRecord stores checksums rotated and shifted, since a checksum of data with checksums in it says little. */
-function maskedCrc(bytes: Uint8Array): number {
-  const crc = crc32c(bytes);
-  return (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0;
-}
-
-/** One TFRecord: length (8 bytes), its checksum (4), the data, its checksum (4), little-endian. */
-function tfRecord(data: Uint8Array): Uint8Array {
-  const record = new Uint8Array(data.length + 16);
-  const view = new DataView(record.buffer);
-  view.setBigUint64(0, BigInt(data.length), true);
-  view.setUint32(8, maskedCrc(record.subarray(0, 8)), true);
-  record.set(data, 12);
-  view.setUint32(12 + data.length, maskedCrc(data), true);
-  return record;
-}
-
-/** `Event { double wall_time = 1; string file_version = 3 }`, the first record of an event file. */
-function versionEvent(seconds: number): Uint8Array {
-  const writer = protobuf.Writer.create();
-  writer.uint32(tag(1, FIXED64)).double(seconds);
-  writer.uint32(tag(3, DELIMITED)).string('brain.Event:2');
-  return tfRecord(writer.finish());
-}
-
-const [VARINT, FIXED64, DELIMITED, FIXED32] = [0, 1, 2, 5];
-const tag = (field: number, wireType: number): number => (field << 3) | wireType;
-
-/**
- * `Event { double wall_time = 1; int64 step = 2; Summary summary = 5 }` with
- * `Summary { repeated Value value = 1 }` and `Value { string tag = 1; float simple_value = 2 }`.
- */
-function summaryEvent(seconds: number, record: MetricsRecord): Uint8Array {
-  const writer = protobuf.Writer.create();
-  writer.uint32(tag(1, FIXED64)).double(seconds);
-  writer.uint32(tag(2, VARINT)).int64(record.step);
-  writer.uint32(tag(5, DELIMITED)).fork();
-  for (const [name, value] of Object.entries(record)) {
-    if (name === 'step' || name === 'time' || typeof value !== 'number') continue;
-    writer.uint32(tag(1, DELIMITED)).fork();
-    writer.uint32(tag(1, DELIMITED)).string(`${record.stage}/${name}`);
-    writer.uint32(tag(2, FIXED32)).float(value);
-    writer.ldelim();
-  }
-  return tfRecord(writer.ldelim().finish());
-}
-
-// ---- JSON lines ----------------------------------------------------------------------------------------------------
 
 interface TimedRecord extends MetricsRecord {
   /** When the step ended, in seconds since 1970. */
@@ -145,6 +80,13 @@ function readKept(path: string, resumeAt: { stage: string; step: number } | unde
   return cut < 0 ? records : records.slice(0, cut);
 }
 
+function eventOf({ time, stage, step, ...figures }: TimedRecord): Uint8Array {
+  const scalars = Object.entries(figures)
+    .filter((entry): entry is [string, number] => typeof entry[1] === 'number')
+    .map(([name, value]): [string, number] => [`${stage}/${name}`, value]);
+  return summaryEvent(time, step, scalars);
+}
+
 /**
  * Go on with the figures of a run in `dir` (`metrics.jsonl` and `events.out.tfevents.*`), or begin them.
  * @param options.resumeAt the last step that counts: what was logged from the next step of that stage on, later
@@ -164,7 +106,7 @@ export function openMetrics(
     if (/^events\.out\.tfevents\.\d+\.my-llm$/.test(name)) rmSync(join(dir, name));
   }
   const eventsPath = join(dir, `events.out.tfevents.${now()}.my-llm`);
-  const events = kept.map((record) => summaryEvent(record.time, record));
+  const events = kept.map((record) => eventOf(record));
   writeFileAtomic(eventsPath, Buffer.concat([versionEvent(kept[0]?.time ?? now() / 1000), ...events]));
   const files = [linesPath, eventsPath].map((path) => ({ path, descriptor: openSync(path, 'a') }));
 
@@ -182,7 +124,7 @@ export function openMetrics(
     log(record) {
       const timed: TimedRecord = { ...record, time: now() / 1000 };
       append(lines, Buffer.from(`${toLine(timed)}\n`));
-      append(eventFile, summaryEvent(timed.time, record));
+      append(eventFile, eventOf(timed));
     },
     close() {
       for (const { descriptor } of files.splice(0)) closeSync(descriptor);

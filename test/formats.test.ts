@@ -206,6 +206,9 @@ describe('preferences', () => {
 });
 
 test('tasks', () => {
+  const parity = '[{"prompt": "3?", "expected": "odd", "type": "parity"}]';
+  expect(parseTasks(parity, 'a.json', ['parity'])[0].type).toBe('parity');
+  expect(() => parseTasks(parity, 'a.json')).toThrow('type is "parity"; use one of math, logic');
   expect(parseTasks('[{"prompt": "1+1=?", "expected": 2, "type": "math"}]', 'a.json')).toEqual([
     { prompt: '1+1=?', expected: '2', type: 'math' },
   ]);

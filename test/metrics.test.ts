@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import protobuf from 'protobufjs/minimal.js';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { crc32c, openMetrics } from '../src/metrics.ts';
+import { openMetrics } from '../src/metrics.ts';
+import { crc32c } from '../src/tensorboard.ts';
 
 let dir: string;
 beforeEach(() => {

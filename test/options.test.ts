@@ -3,13 +3,13 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { CommanderError } from 'commander';
+import { CommanderError, Option } from 'commander';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { describeError } from '../src/cli/failure.ts';
 import {
   choice,
   createCommand,
   createSubcommand,
-  describeError,
   detectLanguage,
   integer,
   normaliseArguments,
@@ -133,6 +133,71 @@ describe('messages', () => {
     );
     expect(describeError('text')).toContain('internal error (text)');
     expect(describeError(new CommanderError(0, 'commander.helpDisplayed', '(outputHelp)'))).toBe('');
+  });
+
+  test('every other mistake of the command line has its sentence', async () => {
+    const parent = createCommand('tokenizer', { zh: '分词器', en: 'tokenizer' });
+    createSubcommand(parent, 'train', { zh: '训练', en: 'train' })
+      .argument('<size>', 'size', integer({ min: 1, max: 9 }))
+      .requiredOption('--input <file>', 'file')
+      .addOption(new Option('--greedy', 'g').conflicts('seed'))
+      .option('--seed <n>', 's')
+      .exitOverride();
+    const cases: [string[], RegExp, RegExp][] = [
+      [['trian'], /^unknown command trian; did you mean train\?$/, /^未知命令 trian，是想写 train 吗/],
+      [['zzzzzz'], /^unknown command zzzzzz; see --help/, /^未知命令 zzzzzz，用 --help/],
+      [
+        ['train', '3'],
+        /^a required option is missing; add --input <file>$/,
+        /^缺少必需的选项，请加上 --input <file>$/,
+      ],
+      [['train', '--input', 'x'], /^the argument <size> is missing/, /^缺少必需的参数 <size>/],
+      [
+        ['train', '99', '--input', 'x'],
+        /^the argument <size> "99" is not valid: .* from 1 to 9$/,
+        /^参数 <size> 的值 "99" 无效：/,
+      ],
+      [['train', '3', '4', '--input', 'x'], /belong to no option/, /不属于任何选项/],
+      [
+        ['train', '3', '--input', 'x', '--greedy', '--seed', '1'],
+        /^--greedy contradicts --seed; remove/,
+        /^选项 --greedy 与 --seed 互相矛盾/,
+      ],
+      [['train', '--input'], /^--input needs a value/, /^选项 --input 后面缺少值/],
+    ];
+    for (const [argv, english, chinese] of cases) {
+      const error = await parseCommand(parent, argv).catch((reason: unknown) => reason);
+      setLanguage('en');
+      expect(describeError(error)).toMatch(english);
+      setLanguage('zh');
+      expect(describeError(error)).toMatch(chinese);
+      setLanguage('en');
+    }
+  });
+
+  test('each refusal of the system has a sentence in both languages', () => {
+    for (const code of [
+      'ENOSPC',
+      'EDQUOT',
+      'EACCES',
+      'EPERM',
+      'EROFS',
+      'EISDIR',
+      'ENOTDIR',
+      'EEXIST',
+      'ENOENT',
+    ]) {
+      for (const language of ['zh', 'en'] as const) {
+        setLanguage(language);
+        const named = describeError(Object.assign(new Error(code), { code, path: '/a', dest: '/b' }));
+        const nameless = describeError(Object.assign(new Error(code), { code }));
+        expect(named).toContain('/b');
+        for (const line of [named, nameless]) expect(line).toMatch(language === 'zh' ? /；/ : /; /);
+        expect(nameless).not.toMatch(/undefined|internal|内部/);
+      }
+    }
+    setLanguage('zh');
+    expect(describeError(new Error('x'))).toBe('内部错误（Error: x）；加上 --debug 重新运行可以看到细节');
   });
 
   test('the language: --lang, then the locale, then English', () => {

@@ -6,8 +6,16 @@
  */
 
 import type { Conversation, Message } from '../chat-format.ts';
-import { UserError } from '../errors.ts';
-import type { Text } from '../i18n.ts';
+import {
+  checkText,
+  type Fields,
+  fieldsOf,
+  isFields,
+  type Located,
+  noRecords,
+  parseRecords,
+  problem,
+} from './records.ts';
 
 /** Two answers to one prompt, the first preferred. `prompt` ends with the user's message. */
 export interface PreferencePair {
@@ -17,145 +25,19 @@ export interface PreferencePair {
   readonly category?: string;
 }
 
-export const TASK_TYPES = ['math', 'logic'] as const;
+/** The types of tasks that can be checked without further ado. */
+export const TASK_TYPES: readonly string[] = ['math', 'logic'];
 
 /** A question whose answer a program can check. */
 export interface Task {
   readonly prompt: string;
   readonly expected: string;
-  readonly type: (typeof TASK_TYPES)[number];
+  /** Which verifier checks an answer. */
+  readonly type: string;
 }
 
 /** The line that separates the documents of a plain text file. */
 export const DOCUMENT_SEPARATOR = '<|endoftext|>';
-
-type Fields = Record<string, unknown>;
-
-/** A record and where it stands, for messages. */
-interface Located {
-  readonly value: unknown;
-  readonly place: Text;
-}
-
-/** What is wrong at a place, with the fix. */
-function problem({ place }: Pick<Located, 'place'>, zh: string, en: string): UserError {
-  return new UserError({ zh: `${place.zh}：${zh}`, en: `${place.en}: ${en}` });
-}
-
-function isFields(value: unknown): value is Fields {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-// ---- JSON and JSONL ------------------------------------------------------------------------------------------------
-
-/** The line (from 1) at which parsing `json` failed. */
-function lineOfError(error: unknown, json: string): number {
-  const position = /position (\d+)/.exec(String(error))?.[1];
-  return json.slice(0, position === undefined ? json.length : Number(position)).split('\n').length;
-}
-
-function parseLines(content: string, source: string): Located[] {
-  const records: Located[] = [];
-  for (const [index, line] of content.split('\n').entries()) {
-    if (line.trim() === '') continue;
-    const place = { zh: `${source} 第 ${index + 1} 行`, en: `${source}, line ${index + 1}` };
-    try {
-      records.push({ value: JSON.parse(line), place });
-    } catch {
-      throw problem({ place }, '不是合法的 JSON，请修正这一行', 'this is not valid JSON; correct the line');
-    }
-  }
-  return records;
-}
-
-/** Whether the first line that is not blank is a JSON object or array by itself. */
-function looksLikeLines(content: string): boolean {
-  const lines = content.split('\n').filter((line) => line.trim() !== '');
-  try {
-    return lines.length > 1 && typeof JSON.parse(lines[0]) === 'object';
-  } catch {
-    return false;
-  }
-}
-
-/**
- * The records of a JSON array, a single JSON object, or JSONL. The name decides for `.jsonl` (and `.ndjson`); JSONL
- * under any other name is recognised by its first line.
- */
-function parseRecords(content: string, source: string): Located[] {
-  const json = content.replace(/^\ufeff/, '');
-  let records: Located[] | undefined;
-  if (/\.(jsonl|ndjson)$/i.test(source) && !json.trimStart().startsWith('[')) {
-    records = parseLines(json, source);
-  } else {
-    let whole: unknown;
-    try {
-      whole = JSON.parse(json);
-    } catch (error) {
-      if (looksLikeLines(json)) records = parseLines(json, source);
-      else if (json.trim() !== '') {
-        const line = lineOfError(error, json);
-        throw new UserError({
-          zh: `${source} 不是合法的 JSON（第 ${line} 行附近有错，或文件不完整）；请修正后再试`,
-          en: `${source} is not valid JSON (a mistake near line ${line}, or the file is cut short); correct it`,
-        });
-      }
-    }
-    if (Array.isArray(whole)) {
-      records = whole.map((value, index) => ({
-        value,
-        place: { zh: `${source} 第 ${index + 1} 条记录`, en: `${source}, record ${index + 1}` },
-      }));
-    } else if (whole !== undefined) {
-      records = [{ value: whole, place: { zh: source, en: source } }];
-    }
-  }
-  if (!records || records.length === 0) throw noRecords(source);
-  return records;
-}
-
-function noRecords(source: string): UserError {
-  return new UserError({
-    zh: `${source} 中没有任何记录；请给出有内容的数据文件`,
-    en: `${source} holds no records; give a data file with content`,
-  });
-}
-
-// ---- Fields --------------------------------------------------------------------------------------------------------
-
-/** Half of a surrogate pair: JSON can hold it, text cannot. */
-const HALF_CHARACTER = /\p{Surrogate}/u;
-
-function checkText(value: unknown, field: string, at: Located): string {
-  if (typeof value !== 'string') {
-    const found =
-      value === undefined ? { zh: '缺失', en: 'missing' } : { zh: '不是字符串', en: 'not a string' };
-    throw problem(
-      at,
-      `字段 ${field} ${found.zh}，请填入一段文字`,
-      `the field ${field} is ${found.en}; make it a text`,
-    );
-  }
-  if (value.trim() === '')
-    throw problem(at, `字段 ${field} 是空的，请填入内容`, `the field ${field} is empty; fill it in`);
-  if (HALF_CHARACTER.test(value)) {
-    throw problem(
-      at,
-      `字段 ${field} 含有半个字符（孤立的 \\ud8xx 转义），请修正或删除它`,
-      `the field ${field} holds half a character (a lone \\ud8xx escape); correct or remove it`,
-    );
-  }
-  return value;
-}
-
-function fieldsOf(at: Located, shapes: string): Fields {
-  if (isFields(at.value)) return at.value;
-  throw problem(
-    at,
-    `不是 JSON 对象，请使用这些形式之一：${shapes}`,
-    `this is not a JSON object; use one of ${shapes}`,
-  );
-}
 
 function categoryOf(fields: Fields, at: Located): { category?: string } {
   if (fields['category'] === undefined || fields['category'] === null) return {};
@@ -243,8 +125,6 @@ function withSystem(messages: Message[], fields: Fields, at: Located): Message[]
     return messages;
   return [{ role: 'system', content: checkText(system, 'system', at) }, ...messages];
 }
-
-// ---- Stages --------------------------------------------------------------------------------------------------------
 
 /**
  * Documents to pretrain on: plain text (split at lines that are `<|endoftext|>`, else one document), or, for files
@@ -398,16 +278,19 @@ export function parsePreferences(content: string, source: string): PreferencePai
   });
 }
 
-/** Questions with an answer that can be checked: `{prompt, expected, type}`; `expected` may be a number. */
-export function parseTasks(content: string, source: string): Task[] {
+/**
+ * Questions with an answer that can be checked: `{prompt, expected, type}`; `expected` may be a number.
+ * @param types the types that have a verifier
+ */
+export function parseTasks(content: string, source: string, types: readonly string[] = TASK_TYPES): Task[] {
   const shape = '{"prompt", "expected", "type"}';
   return parseRecords(content, source).map((at) => {
     const fields = fieldsOf(at, shape);
     const prompt = checkText(fields['prompt'], 'prompt', at);
     const { expected } = fields;
-    const type = TASK_TYPES.find((each) => each === fields['type']);
+    const type = types.find((each) => each === fields['type']);
     if (type === undefined) {
-      const known = TASK_TYPES.join(', ');
+      const known = types.join(', ');
       throw problem(
         at,
         `字段 type 是 ${JSON.stringify(fields['type'])}，请改为 ${known} 之一`,
