@@ -221,12 +221,10 @@ describe('runCommand', () => {
       script,
       `import { createCommand, integer, parseCommand, runCommand } from '${source}/cli/options.ts';
 import { UserError } from '${source}/errors.ts';
-import { readFileSync } from 'node:fs';
 runCommand(async () => {
   const command = createCommand('sample', { zh: '示例', en: 'an example' }).option('--n <n>', 'number', integer()).option('--fail <how>', 'how');
   const options = await parseCommand<{ n?: number; fail?: string }>(command);
   if (options.fail === 'user') throw new UserError({ zh: '文件坏了', en: 'the file is broken' });
-  if (options.fail === 'file') readFileSync('/no/such/file');
   if (options.fail === 'later') { setTimeout(() => { throw new Error('later'); }, 1); setInterval(() => {}, 1000); return; }
   if (options.fail === 'defect') throw new TypeError('defect');
   for (let i = 0; i < (options.n ?? 1); i++) console.log('line', i);
@@ -247,8 +245,6 @@ runCommand(async () => {
   test('one line on stderr, exit code 1, no stack unless --debug', () => {
     expect(run()).toEqual({ status: 0, stdout: 'line 0\n', stderr: '' });
     expect(run('--fail', 'user')).toEqual({ status: 1, stdout: '', stderr: 'Error: the file is broken\n' });
-    expect(run('--fail', 'user', '--lang', 'zh').stderr).toBe('错误：文件坏了\n');
-    expect(run('--fail', 'file').stderr).toBe('Error: /no/such/file does not exist; check the path\n');
     expect(run('--fail', 'later')).toMatchObject({
       status: 1,
       stderr: expect.stringContaining('internal error'),
@@ -256,10 +252,6 @@ runCommand(async () => {
     expect(run('--fail', 'defect', '--debug').stderr).toMatch(
       /^Error: internal error.*\nTypeError: defect\n\s+at /,
     );
-    expect(run('--n', 'x')).toMatchObject({
-      status: 1,
-      stderr: 'Error: --n "x" is not valid: give a whole number\n',
-    });
     const help = run('--help', '--lang=zh');
     expect(help).toMatchObject({ status: 0, stderr: '' });
     expect(help.stdout).toContain('用法: sample');
