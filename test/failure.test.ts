@@ -21,7 +21,7 @@ beforeEach(() => {
     ...EVENTS.map((event): [NodeJS.EventEmitter, string, unknown[]] => [
       process,
       event,
-      process.listeners(event),
+      (process as NodeJS.EventEmitter).listeners(event),
     ]),
     [process.stdout, 'error', process.stdout.listeners('error')],
   ];
