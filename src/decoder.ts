@@ -31,8 +31,9 @@ export interface Decoder {
    */
   prefill(prompts: readonly ArrayLike<number>[]): Promise<Float32Array[]>;
   /**
-   * Append one token to every sequence; returns the logits `[V]` that follow. Sequences that are finished may be fed
-   * any token. Throws a RangeError when a sequence is full. The arrays are reused by the next step.
+   * Append one token to each sequence; returns the logits `[V]` that follow. A sequence given -1, or nothing, rests: it
+   * stays as it is, and its logits mean nothing. Throws a RangeError when a sequence is full. The arrays are reused by
+   * the next step.
    */
   step(tokens: ArrayLike<number>): Promise<Float32Array[]>;
   release(): Promise<void>;
@@ -127,9 +128,11 @@ export async function createDecoder(options: DecoderOptions): Promise<Decoder> {
     const data = source.data as Float32Array;
     const rows = source.shape[2];
     for (let b = 0; b < B; b++) {
+      const size = counts(b) * D;
       for (let g = 0; g < G; g++) {
         const start = (b * G + g) * rows * D;
-        target.set(data.subarray(start, start + counts(b) * D), ((b * G + g) * P + from[b]) * D);
+        const to = ((b * G + g) * P + from[b]) * D;
+        for (let i = 0; i < size; i++) target[to + i] = data[start + i];
       }
     }
   };
@@ -168,17 +171,18 @@ export async function createDecoder(options: DecoderOptions): Promise<Decoder> {
       return rowsOf(outputs['logits']).slice(0, prompts.length);
     },
     async step(tokens) {
+      const grows = (b: number): boolean => (tokens[b] ?? -1) >= 0;
       for (let b = 0; b < B; b++) {
-        if (lengths[b] >= P) throw new RangeError(`sequence ${b} is full: ${P} tokens`);
-        feeds['tokens'].data[b] = tokens[b] ?? 0;
-        feeds['positions'].data[b] = lengths[b];
+        if (grows(b) && lengths[b] >= P) throw new RangeError(`sequence ${b} is full: ${P} tokens`);
+        feeds['tokens'].data[b] = grows(b) ? tokens[b] : 0;
+        feeds['positions'].data[b] = grows(b) ? lengths[b] : 0;
       }
       const outputs = await stepExecutable.run(feeds, results);
       for (const i of layers) {
         for (const kind of ['keys', 'values'])
-          store(`${kind}${i}`, outputs[`new_${kind}${i}`], lengths, () => 1);
+          store(`${kind}${i}`, outputs[`new_${kind}${i}`], lengths, (b) => (grows(b) ? 1 : 0));
       }
-      for (let b = 0; b < B; b++) mask[b * (P + 1) + lengths[b]++] = 0;
+      for (let b = 0; b < B; b++) if (grows(b)) mask[b * (P + 1) + lengths[b]++] = 0;
       return rowsOf(outputs['logits']);
     },
     async release() {

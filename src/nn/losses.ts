@@ -1,0 +1,30 @@
+/** @file Pure functions from scores to losses, shared by the stages. */
+
+import { abs, crossEntropy, exp, log, maximum, minimum, neg, type Tensor } from '../tensor/index.ts';
+
+/** Mean of `values` where `mask` is 1; 0 (not NaN) when the mask is empty. Both of one shape. */
+export function maskedMean(values: Tensor, mask: Tensor): Tensor {
+  return values.mul(mask).sum().div(maximum(mask.sum(), 1));
+}
+
+/** `log σ(x) = min(x, 0) - log(1 + exp(-|x|))`, without overflow on either side. */
+export function logSigmoid(x: Tensor): Tensor {
+  return minimum(x, 0).sub(log(exp(neg(abs(x))).add(1)));
+}
+
+/**
+ * Log-probability of each next token.
+ *
+ * @param logits `[B*T, V]`
+ * @param targets int32 `[B, T]`, the token that follows each position
+ * @returns log-probabilities `[B, T]`
+ */
+export function tokenLogProbabilities(logits: Tensor, targets: Tensor): Tensor {
+  return neg(crossEntropy(logits, targets.reshape([targets.size])).losses).reshape(targets.shape);
+}
+
+/** Entropy in nats of the distribution of each row: `[M, V]` to `[M]`. Reported, not differentiated. */
+export function entropyOf(logits: Tensor, targets: Tensor): Tensor {
+  const { logProbabilities } = crossEntropy(logits, targets.reshape([targets.size]));
+  return neg(exp(logProbabilities).mul(logProbabilities).sum(-1));
+}

@@ -1,0 +1,216 @@
+/**
+ * @file Lesson 2: pretraining. The model reads text and learns to predict the next token (Radford et al. 2018).
+ *
+ *     npm run train -- --skip-sft --skip-reward --skip-rlhf --skip-rlvf
+ *
+ * Documents are laid end to end, each followed by `<eos>`, and cut into rows of the context length: no padding, every
+ * token but the first is a target. Progress is measured in bits per byte of held-out text, which does not depend on the
+ * tokenizer.
+ *
+ * Legend: B rows a batch, T context length, V vocabulary.
+ */
+
+import type { ModelConfig } from '../config.ts';
+import { packDocuments } from '../data/pack.ts';
+import { GPT, gptParameters } from '../model.ts';
+import { learningRateAt } from '../nn/optimizer.ts';
+import { bindParameters, initializeParameters } from '../nn/parameters.ts';
+import { createTrainer, createTrainState, type LossFunction } from '../nn/train-step.ts';
+import { createRandom, crossEntropy, foldSeed, type NdArray, type Runtime, trace } from '../tensor/index.ts';
+import { SPECIAL, type Tokenizer } from '../tokenizer.ts';
+import {
+  checkStep,
+  copyWeights,
+  loadTrainState,
+  type StageContext,
+  type StageResult,
+  saveTrainState,
+} from './stage.ts';
+
+export interface PretrainOptions {
+  /** Passes over the text. */
+  readonly epochs: number;
+  /** Rows of a batch, B. */
+  readonly batchSize: number;
+  /** Peak learning rate. */
+  readonly learningRate: number;
+  readonly warmupSteps: number;
+}
+
+export interface PretrainData {
+  /** Texts that are read in every epoch. */
+  readonly documents: readonly string[];
+  /** Texts made anew for each epoch (exercises that must not be learned by heart). */
+  readonly generate?: (epoch: number) => readonly string[];
+  /** Texts that only the evaluation sees. */
+  readonly heldOut: readonly string[];
+}
+
+/** Mean next-token cross entropy in nats over `ids`, `targets` int32 `[B, T]`. */
+export function pretrainLoss(config: ModelConfig): LossFunction {
+  return (weights, { ids, targets, dropoutKey }) => {
+    const model = new GPT(bindParameters(weights), config);
+    const { hidden } = model.forward(ids, { dropoutKey });
+    return { loss: crossEntropy(model.logits(hidden), targets.reshape([targets.size])).losses.mean() };
+  };
+}
+
+export async function pretrain(
+  { runtime, config, tokenizer, seed, io }: StageContext,
+  data: PretrainData,
+  options: PretrainOptions,
+): Promise<StageResult> {
+  const { batchSize: B } = options;
+  const T = config.contextLength;
+  const encode = (documents: readonly string[]): Int32Array[] =>
+    documents.map((document) => tokenizer.encode(document));
+  const texts = encode(data.documents);
+
+  /** All rows of an epoch in random order; each holds T + 1 tokens, so that every position has its target. */
+  const rowsOfEpoch = (epoch: number): Int32Array[] => {
+    const random = createRandom(foldSeed(foldSeed(seed, 'pretrain'), epoch));
+    const documents = random.shuffle([...texts, ...encode(data.generate?.(epoch) ?? [])]);
+    const stream = packDocuments(documents, { contextLength: T, separator: SPECIAL.eos });
+    const count = Math.floor((stream.length - 1) / T);
+    return random.shuffle(
+      Array.from({ length: count }, (_, row) => stream.subarray(row * T, (row + 1) * T + 1)),
+    );
+  };
+  // Epochs differ a little in length where texts are made anew: the first one sets the number of steps.
+  const stepsPerEpoch = Math.max(1, Math.floor(rowsOfEpoch(0).length / B));
+  const totalSteps = stepsPerEpoch * options.epochs;
+  const schedule = {
+    peak: options.learningRate,
+    warmupSteps: options.warmupSteps,
+    totalSteps,
+    finalFraction: 0.1,
+  };
+
+  const state = io.resumed
+    ? loadTrainState(io.resumed)
+    : createTrainState(initializeParameters(gptParameters(config), foldSeed(seed, 'weights')));
+  const before = io.resumed
+    ? Number(io.resumed.state['before'])
+    : (
+        await evaluatePretrain({
+          runtime,
+          config,
+          tokenizer,
+          weights: state.weights,
+          documents: data.heldOut,
+        })
+      ).bitsPerByte;
+  const trainer = await createTrainer({ runtime, loss: pretrainLoss(config), batch: batchSpec(B, T), state });
+
+  let rows: Int32Array[] = [];
+  let epoch = -1;
+  for (let step = state.step; step < totalSteps; step++) {
+    if (Math.floor(step / stepsPerEpoch) !== epoch) {
+      epoch = Math.floor(step / stepsPerEpoch);
+      rows = rowsOfEpoch(epoch);
+    }
+    const first = (step % stepsPerEpoch) * B;
+    const batch = batchOf(
+      Array.from({ length: B }, (_, i) => rows[(first + i) % rows.length]),
+      T,
+    );
+    const lr = learningRateAt(step, schedule);
+    const result = await trainer.step({ ...batch, dropoutKey: keyOf(seed, step) }, lr);
+    checkStep('pretrain', step + 1, result);
+    io.log({
+      step: step + 1,
+      total: totalSteps,
+      tokens: B * T,
+      lr,
+      ...result,
+      figures: { epoch: epoch + 1 },
+    });
+    io.offer(() => saveTrainState(trainer.state, { before }));
+  }
+
+  const weights = copyWeights(trainer.state.weights);
+  await trainer.release();
+  const after = await evaluatePretrain({ runtime, config, tokenizer, weights, documents: data.heldOut });
+  return {
+    weights,
+    evaluations: [
+      {
+        name: { zh: '验证集 每字节比特', en: 'validation bits per byte' },
+        before,
+        after: after.bitsPerByte,
+        unit: 'bits/byte',
+      },
+    ],
+  };
+}
+
+/** Loss in nats per token and bits per raw byte of documents, each read from its own beginning. */
+export async function evaluatePretrain(options: {
+  readonly runtime: Runtime;
+  readonly config: ModelConfig;
+  readonly tokenizer: Tokenizer;
+  readonly weights: Readonly<Record<string, NdArray>>;
+  readonly documents: readonly string[];
+}): Promise<{ loss: number; bitsPerByte: number }> {
+  const { runtime, config, tokenizer, weights, documents } = options;
+  const T = config.contextLength;
+  const B = 8;
+  const model = new GPT(bindParameters(weights), config);
+  const spec = { dtype: 'int32', shape: [B, T] } as const;
+  const executable = await runtime.compile(
+    trace({ ids: spec, targets: spec }, ({ ids, targets }) => ({
+      losses: crossEntropy(model.logits(model.forward(ids).hidden), targets.reshape([B * T])).losses,
+    })),
+  );
+  const stream = packDocuments(
+    documents.map((document) => tokenizer.encode(document)),
+    { contextLength: T, separator: SPECIAL.eos },
+  );
+  let nats = 0;
+  let tokens = 0;
+  let bytes = 0;
+  for (let start = 0; start < stream.length - 1; start += B * T) {
+    const ids = new Int32Array(B * T);
+    const targets = new Int32Array(B * T);
+    ids.set(stream.subarray(start, Math.min(start + B * T, stream.length - 1)));
+    targets.set(stream.subarray(start + 1, Math.min(start + 1 + B * T, stream.length)));
+    const { losses } = await executable.run({
+      ids: { ...spec, data: ids },
+      targets: { ...spec, data: targets },
+    });
+    const count = Math.min(B * T, stream.length - 1 - start);
+    for (let i = 0; i < count; i++) {
+      nats += Number(losses.data[i]);
+      tokens++;
+      // Raw bytes of the token itself; <eos> stands for no byte of the text.
+      bytes += targets[i] === SPECIAL.eos ? 0 : tokenizer.tokenLength(targets[i]);
+    }
+  }
+  await executable.release();
+  return { loss: nats / tokens, bitsPerByte: nats / Math.LN2 / bytes };
+}
+
+function batchSpec(B: number, T: number) {
+  return {
+    ids: { dtype: 'int32', shape: [B, T] },
+    targets: { dtype: 'int32', shape: [B, T] },
+    dropoutKey: { dtype: 'int32', shape: [] },
+  } as const;
+}
+
+/** Rows of T + 1 tokens to inputs and the tokens that follow them. */
+function batchOf(rows: readonly Int32Array[], T: number): Record<'ids' | 'targets', NdArray> {
+  const ids = new Int32Array(rows.length * T);
+  const targets = new Int32Array(rows.length * T);
+  rows.forEach((row, i) => {
+    ids.set(row.subarray(0, T), i * T);
+    targets.set(row.subarray(1, T + 1), i * T);
+  });
+  const shape = [rows.length, T];
+  return { ids: { dtype: 'int32', shape, data: ids }, targets: { dtype: 'int32', shape, data: targets } };
+}
+
+/** The dropout key of a step: a function of seed and step alone, so that a resumed run drops the same activations. */
+export function keyOf(seed: number, step: number): NdArray {
+  return { dtype: 'int32', shape: [], data: Int32Array.of(foldSeed(seed, step)) };
+}

@@ -1,0 +1,233 @@
+/**
+ * @file Lesson 3: supervised fine-tuning. The model that continues text learns to answer (Ouyang et al. 2022).
+ *
+ *     npm run train -- --skip-pretrain --skip-reward --skip-rlhf --skip-rlvf
+ *
+ * The objective is still the next token, but only where the assistant speaks: the user's words are read, not learned.
+ * Several conversations share a row; attention does not cross from one to the next, and positions start over.
+ *
+ * Legend: B rows a batch, T context length, V vocabulary.
+ */
+
+import { type Message, type Rendered, renderConversation } from '../chat-format.ts';
+import type { ModelConfig } from '../config.ts';
+import { type PackedRow, packConversations } from '../data/pack.ts';
+import { GPT } from '../model.ts';
+import { maskedMean } from '../nn/losses.ts';
+import { learningRateAt } from '../nn/optimizer.ts';
+import { bindParameters } from '../nn/parameters.ts';
+import { createTrainer, createTrainState, type LossFunction } from '../nn/train-step.ts';
+import {
+  arange,
+  createRandom,
+  crossEntropy,
+  equal,
+  foldSeed,
+  greater,
+  logicalAnd,
+  type NdArray,
+  type Runtime,
+  type Tensor,
+  trace,
+  where,
+} from '../tensor/index.ts';
+import type { Tokenizer } from '../tokenizer.ts';
+import { keyOf } from './pretrain.ts';
+import {
+  checkStep,
+  copyWeights,
+  loadTrainState,
+  type StageContext,
+  type StageResult,
+  saveTrainState,
+} from './stage.ts';
+
+export interface SftOptions {
+  /** Passes over the conversations. */
+  readonly epochs: number;
+  /** Rows of a batch, B. */
+  readonly batchSize: number;
+  readonly learningRate: number;
+}
+
+type Messages = readonly Message[];
+
+export interface SftData {
+  /** Conversations of every epoch. */
+  readonly conversations: readonly Messages[];
+  /** Conversations made anew for each epoch (exercises that must not be learned by heart). */
+  readonly generate?: (epoch: number) => readonly Messages[];
+  readonly heldOut: readonly Messages[];
+}
+
+/** `[B, 1, T, T]`: 0 where the query's token may see the key's (same conversation, not later), else -1e9. */
+export function conversationMask(segments: Tensor): Tensor {
+  const [B, T] = segments.shape;
+  const same = equal(segments.reshape([B, 1, T, 1]), segments.reshape([B, 1, 1, T]));
+  const notLater = greater(arange(T).reshape([T, 1]).add(1), arange(T).reshape([1, T]));
+  return where(logicalAnd(same, notLater.reshape([1, 1, T, T])), 0, -1e9);
+}
+
+/** Mean cross entropy over the assistant's tokens; all inputs `[B, T]`, `lossMask` 1 where the target is trained on. */
+export function sftLoss(config: ModelConfig): LossFunction {
+  return (weights, { ids, targets, lossMask, positions, segments, dropoutKey }) => {
+    const model = new GPT(bindParameters(weights), config);
+    const { hidden } = model.forward(ids, { positions, mask: conversationMask(segments), dropoutKey });
+    const { losses } = crossEntropy(model.logits(hidden), targets.reshape([targets.size]));
+    return { loss: maskedMean(losses, lossMask.reshape([lossMask.size])) };
+  };
+}
+
+export async function supervisedFineTune(
+  { runtime, config, tokenizer, seed, io }: StageContext,
+  pretrainedWeights: Readonly<Record<string, NdArray>>,
+  data: SftData,
+  options: SftOptions,
+): Promise<StageResult> {
+  const { batchSize: B } = options;
+  const T = config.contextLength;
+  const render = (conversations: readonly Messages[]): Rendered[] =>
+    conversations.map((messages) => renderConversation(tokenizer, messages));
+  const fixed = render(data.conversations);
+
+  const rowsOfEpoch = (epoch: number): PackedRow[] => {
+    const random = createRandom(foldSeed(foldSeed(seed, 'sft'), epoch));
+    const conversations = random.shuffle([...fixed, ...render(data.generate?.(epoch) ?? [])]);
+    return random.shuffle(packConversations(conversations, { contextLength: T }).rows);
+  };
+  const { report } = packConversations(fixed, { contextLength: T });
+  if (report.tooLong + report.fullyMasked > 0) {
+    io.note({
+      zh: `对话中有 ${report.tooLong} 段长于上下文 ${T} 个词元（已截断或跳过），${report.fullyMasked} 段没有可学习的回答（已跳过）。`,
+      en: `${report.tooLong} conversations are longer than the context of ${T} tokens (cut or skipped), ${report.fullyMasked} hold no answer to learn (skipped).`,
+    });
+  }
+  const stepsPerEpoch = Math.max(1, Math.floor(rowsOfEpoch(0).length / B));
+  const totalSteps = stepsPerEpoch * options.epochs;
+  const schedule = {
+    peak: options.learningRate,
+    warmupSteps: Math.ceil(totalSteps * 0.03),
+    totalSteps,
+    finalFraction: 0.05,
+  };
+
+  const state = io.resumed ? loadTrainState(io.resumed) : createTrainState(pretrainedWeights);
+  const evaluate = (weights: Readonly<Record<string, NdArray>>): Promise<number> =>
+    evaluateSft({ runtime, config, tokenizer, weights, conversations: data.heldOut });
+  const before = io.resumed ? Number(io.resumed.state['before']) : await evaluate(state.weights);
+  const trainer = await createTrainer({
+    runtime,
+    loss: sftLoss(config),
+    batch: batchOf(emptyRows(B, T), T),
+    state,
+  });
+
+  let rows: PackedRow[] = [];
+  let epoch = -1;
+  for (let step = state.step; step < totalSteps; step++) {
+    if (Math.floor(step / stepsPerEpoch) !== epoch) {
+      epoch = Math.floor(step / stepsPerEpoch);
+      rows = rowsOfEpoch(epoch);
+    }
+    const first = (step % stepsPerEpoch) * B;
+    const batch = batchOf(
+      Array.from({ length: B }, (_, i) => rows[(first + i) % rows.length]),
+      T,
+    );
+    const lr = learningRateAt(step, schedule);
+    const result = await trainer.step({ ...batch, dropoutKey: keyOf(seed, step) }, lr);
+    checkStep('sft', step + 1, result);
+    io.log({
+      step: step + 1,
+      total: totalSteps,
+      tokens: B * T,
+      lr,
+      ...result,
+      figures: { epoch: epoch + 1 },
+    });
+    io.offer(() => saveTrainState(trainer.state, { before }));
+  }
+
+  const weights = copyWeights(trainer.state.weights);
+  await trainer.release();
+  return {
+    weights,
+    evaluations: [
+      {
+        name: { zh: '留出对话 回答词元损失', en: 'held-out loss on answer tokens' },
+        before,
+        after: await evaluate(weights),
+        unit: 'nats',
+      },
+    ],
+  };
+}
+
+/** Mean loss in nats over the assistant's tokens of conversations. */
+export async function evaluateSft(options: {
+  readonly runtime: Runtime;
+  readonly config: ModelConfig;
+  readonly tokenizer: Tokenizer;
+  readonly weights: Readonly<Record<string, NdArray>>;
+  readonly conversations: readonly Messages[];
+}): Promise<number> {
+  const { runtime, config, tokenizer, weights, conversations } = options;
+  const T = config.contextLength;
+  const B = 8;
+  const rendered = conversations.map((messages) => renderConversation(tokenizer, messages));
+  const { rows } = packConversations(rendered, { contextLength: T });
+  const model = new GPT(bindParameters(weights), config);
+  const { dropoutKey: _, ...spec } = batchOf(emptyRows(B, T), T);
+  const executable = await runtime.compile(
+    trace(spec, ({ ids, targets, positions, segments }) => {
+      const { hidden } = model.forward(ids, { positions, mask: conversationMask(segments) });
+      return { losses: crossEntropy(model.logits(hidden), targets.reshape([B * T])).losses };
+    }),
+  );
+  let total = 0;
+  let count = 0;
+  for (let start = 0; start < rows.length; start += B) {
+    const part = [...rows.slice(start, start + B), ...emptyRows(B, T)].slice(0, B);
+    const batch = batchOf(part, T);
+    const { losses } = await executable.run(batch);
+    for (let i = 0; i < B * T; i++) {
+      total += Number(losses.data[i]) * Number(batch.lossMask.data[i]);
+      count += Number(batch.lossMask.data[i]);
+    }
+  }
+  await executable.release();
+  return total / count;
+}
+
+function emptyRows(count: number, T: number): PackedRow[] {
+  return Array.from({ length: count }, () => ({
+    ids: new Int32Array(T),
+    targets: new Int32Array(T),
+    lossMask: new Float32Array(T),
+    positions: new Int32Array(T),
+    segments: new Int32Array(T),
+  }));
+}
+
+function batchOf(rows: readonly PackedRow[], T: number) {
+  const shape = [rows.length, T];
+  const join = (field: 'ids' | 'targets' | 'positions' | 'segments'): NdArray => {
+    const data = new Int32Array(rows.length * T);
+    rows.forEach((row, i) => {
+      data.set(row[field], i * T);
+    });
+    return { dtype: 'int32', shape, data };
+  };
+  const lossMask = new Float32Array(rows.length * T);
+  rows.forEach((row, i) => {
+    lossMask.set(row.lossMask, i * T);
+  });
+  return {
+    ids: join('ids'),
+    targets: join('targets'),
+    lossMask: { dtype: 'float32', shape, data: lossMask } as NdArray,
+    positions: join('positions'),
+    segments: join('segments'),
+    dropoutKey: keyOf(0, 0),
+  };
+}

@@ -1,0 +1,116 @@
+/**
+ * @file What every stage is given and gives back. The loops themselves differ, and are read in their own files.
+ *
+ * A stage computes; it does not touch files or the terminal. What it wants to report or to keep goes through
+ * `StageIo`, so that the same loop runs from the command line, in a browser, and in a test.
+ */
+
+import type { ModelConfig } from '../config.ts';
+import { UserError } from '../errors.ts';
+import type { Text } from '../i18n.ts';
+import type { StepResult, TrainState } from '../nn/train-step.ts';
+import type { NdArray, Runtime } from '../tensor/index.ts';
+import type { Tokenizer } from '../tokenizer.ts';
+
+export const STAGES = ['pretrain', 'sft', 'reward', 'rlhf', 'rlvf'] as const;
+export type StageName = (typeof STAGES)[number];
+
+/** Everything that an interrupted stage needs to end as if it had not been interrupted. */
+export interface SavedState {
+  readonly tensors: Record<string, NdArray>;
+  /** Small things as JSON: step, positions in the data, states of random streams, controllers. */
+  readonly state: Record<string, unknown>;
+}
+
+/** Figures of one step. */
+export interface StepRecord {
+  /** Steps done, counting this one. */
+  readonly step: number;
+  readonly total: number;
+  /** Tokens processed in this step. */
+  readonly tokens: number;
+  readonly lr: number;
+  readonly loss: number;
+  readonly gradientNorm: number;
+  /** Further figures of the stage. */
+  readonly figures?: Readonly<Record<string, number>>;
+}
+
+export interface StageIo {
+  /** What an interrupted run of this stage with the same settings had saved. */
+  readonly resumed?: SavedState;
+  /** Report a step. */
+  log(record: StepRecord): void;
+  /** Report something in words. */
+  note(message: Text): void;
+  /** Offer the state for saving. Called between steps; `make` is called only when it is time to save. */
+  offer(make: () => SavedState): void;
+}
+
+/** What all stages need. */
+export interface StageContext {
+  readonly runtime: Runtime;
+  readonly config: ModelConfig;
+  readonly tokenizer: Tokenizer;
+  readonly seed: number;
+  readonly io: StageIo;
+}
+
+/** One figure on held-out data, before and after the stage. */
+export interface Evaluation {
+  readonly name: Text;
+  /** Undefined where the stage starts from nothing. */
+  readonly before?: number;
+  readonly after: number;
+  readonly unit: 'nats' | 'bits/byte' | 'share' | 'number';
+}
+
+export interface StageResult {
+  readonly weights: Record<string, NdArray>;
+  readonly evaluations: readonly Evaluation[];
+}
+
+/** Throws a UserError when a step went wrong: what stands on disk is still good. */
+export function checkStep(stage: StageName, step: number, { loss, gradientNorm }: StepResult): void {
+  if (Number.isFinite(loss) && Number.isFinite(gradientNorm)) return;
+  const what = Number.isFinite(loss) ? 'gradientNorm' : 'loss';
+  throw new UserError({
+    zh: `阶段 ${stage} 的第 ${step} 步 ${what} 变成了 ${Number.isFinite(loss) ? gradientNorm : loss}；请调低 --lr 后重新运行，之前的检查点都完好。`,
+    en: `In step ${step} of stage ${stage} the ${what} became ${Number.isFinite(loss) ? gradientNorm : loss}; lower --lr and run again, earlier checkpoints are intact.`,
+  });
+}
+
+/** Flatten a training state into named arrays and JSON. */
+export function saveTrainState(
+  { weights, means, variances, step }: TrainState,
+  more: Readonly<Record<string, unknown>> = {},
+): SavedState {
+  const tensors: Record<string, NdArray> = {};
+  for (const [kind, arrays] of Object.entries({ weights, means, variances })) {
+    for (const [name, array] of Object.entries(arrays)) tensors[`${kind}:${name}`] = array;
+  }
+  return { tensors, state: { ...more, step } };
+}
+
+/** The inverse of `saveTrainState`. */
+export function loadTrainState({ tensors, state }: SavedState): TrainState {
+  const pick = (kind: string): Record<string, NdArray> =>
+    Object.fromEntries(
+      Object.entries(tensors)
+        .filter(([name]) => name.startsWith(`${kind}:`))
+        .map(([name, array]) => [name.slice(kind.length + 1), array]),
+    );
+  return {
+    weights: pick('weights'),
+    means: pick('means'),
+    variances: pick('variances'),
+    step: Number(state['step']),
+  };
+}
+
+/** A copy of weights that later training steps do not overwrite. */
+export function copyWeights(weights: Readonly<Record<string, NdArray>>): Record<string, NdArray> {
+  return Object.fromEntries(
+    Object.entries(weights).map(([name, a]) => [name, { ...a, data: a.data.slice() }]),
+  );
+}
