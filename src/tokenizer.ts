@@ -24,6 +24,7 @@ import {
   BYTE_NAMES,
   bytesOfName,
   displayBytes,
+  MAX_SIZE,
   type Merge,
   SPECIAL_TOKENS,
   type Vocabulary,
@@ -55,13 +56,16 @@ export interface DecodeStream {
   end(): string;
 }
 
-/** Pieces of a text recur all the time, so their ids are remembered: this many pieces, this long at most. */
-const CACHE_PIECES = 32_768;
-const CACHE_PIECE_LENGTH = 64;
+/**
+ * Pieces of a text recur all the time, so the ids of this many are remembered. Short ones only: long ones seldom recur,
+ * and V8 makes a piece of 13 characters or more a view of the text that it was cut from, which would keep all of that
+ * text in memory.
+ */
+const CACHE_PIECES = 16_384;
+const CACHE_PIECE_LENGTH = 12;
 
-const SPECIAL_TEXT = new RegExp(
-  `(${SPECIAL_TOKENS.join('|').replaceAll('<|', '<\\|').replaceAll('|>', '\\|>')})`,
-);
+/** Finds special tokens; the group keeps them when a text is split at them. */
+const SPECIAL_TEXT = new RegExp(`(${SPECIAL_TOKENS.map((token) => token.replaceAll('|', '\\|')).join('|')})`);
 const NO_BYTES = new Uint8Array(0);
 
 export class Tokenizer {
@@ -91,17 +95,17 @@ export class Tokenizer {
    * The merges are those of Hugging Face's `BpeTrainer` with the same pieces: the most frequent pair first, among equals
    * the one with the smaller (left id, right id).
    *
-   * @throws UserError if `vocabSize` is not an integer of at least 262: six special tokens and 256 bytes
+   * @throws UserError if `vocabSize` is not an integer from 262 (six special tokens and 256 bytes) to a million
    */
   static train(
     texts: Iterable<string>,
     options: { vocabSize: number; onProgress?: (done: number, total: number) => void },
   ): Tokenizer {
     const { vocabSize, onProgress } = options;
-    if (!Number.isInteger(vocabSize) || vocabSize < BASE_SIZE) {
+    if (!Number.isInteger(vocabSize) || vocabSize < BASE_SIZE || vocabSize > MAX_SIZE) {
       throw new UserError({
-        zh: `词表大小 ${vocabSize} 不可用：请给出不小于 ${BASE_SIZE} 的整数（${SPECIAL_TOKENS.length} 个特殊词元加 256 个字节）。`,
-        en: `A vocabulary size of ${vocabSize} does not work: give an integer of at least ${BASE_SIZE} (${SPECIAL_TOKENS.length} special tokens and 256 bytes).`,
+        zh: `词表大小 ${vocabSize} 不可用：请给出 ${BASE_SIZE}（${SPECIAL_TOKENS.length} 个特殊词元加 256 个字节）到 ${MAX_SIZE} 之间的整数。`,
+        en: `A vocabulary size of ${vocabSize} does not work: give an integer from ${BASE_SIZE} (${SPECIAL_TOKENS.length} special tokens and 256 bytes) to ${MAX_SIZE}.`,
       });
     }
     const pieces = new Map<string, number>();

@@ -109,7 +109,7 @@ describe('training', () => {
     expect(Tokenizer.train([], { vocabSize: 300 }).vocabSize).toBe(262);
   });
 
-  it.each([261, 0, -1, 300.5, Number.NaN, Number.POSITIVE_INFINITY])(
+  it.each([261, 0, -1, 1_000_001, 300.5, Number.NaN, Number.POSITIVE_INFINITY])(
     'refuses a vocabulary of %s',
     (vocabSize) => {
       expect(() => Tokenizer.train(['text'], { vocabSize })).toThrow(UserError);

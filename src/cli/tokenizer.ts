@@ -194,7 +194,7 @@ function createTokenizerCommand(): Command {
     .option(
       '--vocab-size <n>',
       text({ zh: '词表大小', en: 'size of the vocabulary' }),
-      integer({ min: 262 }),
+      integer({ min: 262, max: 1_000_000 }),
       2000,
     )
     .requiredOption(

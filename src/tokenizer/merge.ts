@@ -7,7 +7,7 @@
  */
 
 import { Heap } from './heap.ts';
-import type { Merge } from './vocabulary.ts';
+import { type Merge, pairKey } from './vocabulary.ts';
 
 /** Marks a token that was joined to its left neighbour. */
 const GONE = -1;
@@ -26,27 +26,37 @@ export function createMerger(
   merges: readonly Merge[],
   vocabSize: number,
 ): (start: readonly number[], onMerge?: OnMerge) => number[] {
-  const ranks = new Map(merges.map(({ left, right }, rank) => [left * vocabSize + right, rank]));
+  const ranks = new Map(merges.map(({ left, right }, rank) => [pairKey(left, right, vocabSize), rank]));
+
+  // The piece at hand: made anew for each piece, but the functions that work on it are made only once.
+  let end = 0;
+  let tokens: number[] = []; // a token sits at the place of its first byte
+  let next: number[] = []; // the place of the token after it
+  let previous: number[] = [];
+  // One number stands for (rank, place): numbers made this way compare as the pairs do.
+  const waiting = new Heap<number>((a, b) => a < b);
+
+  const wait = (place: number): void => {
+    if (next[place] === end) return;
+    const rank = ranks.get(pairKey(tokens[place], tokens[next[place]], vocabSize));
+    if (rank !== undefined) waiting.push(rank * end + place);
+  };
 
   return (start, onMerge) => {
-    const end = start.length;
-    const tokens = start.slice(); // a token sits at the place of its first byte
-    const next = tokens.map((_, place) => place + 1);
-    const previous = tokens.map((_, place) => place - 1);
-    // One number stands for (rank, place): numbers made this way compare as the pairs do.
-    const waiting = new Heap<number>((a, b) => a < b);
-
-    const wait = (place: number): void => {
-      if (next[place] === end) return;
-      const rank = ranks.get(tokens[place] * vocabSize + tokens[next[place]]);
-      if (rank !== undefined) waiting.push(rank * end + place);
-    };
-
+    end = start.length;
+    tokens = [];
+    next = [];
+    previous = [];
+    for (let place = 0; place < end; place++) {
+      tokens.push(start[place]);
+      next.push(place + 1);
+      previous.push(place - 1);
+    }
     for (let place = 0; place < end; place++) wait(place);
+
     for (let first = waiting.pop(); first !== undefined; first = waiting.pop()) {
       const place = first % end;
-      const rank = (first - place) / end;
-      const { left, right, result } = merges[rank];
+      const { left, right, result } = merges[(first - place) / end];
       const gone = next[place];
       // Since it was put on the heap, one of its tokens may have become part of another.
       if (tokens[place] !== left || tokens[gone] !== right) continue;
@@ -57,7 +67,7 @@ export function createMerger(
       if (next[gone] < end) previous[next[gone]] = place;
       wait(place);
       if (place > 0) wait(previous[place]);
-      onMerge?.(rank, remaining(tokens.slice(0, place)).length, remaining(tokens));
+      onMerge?.((first - place) / end, remaining(tokens.slice(0, place)).length, remaining(tokens));
     }
     return remaining(tokens);
   };

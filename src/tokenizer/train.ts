@@ -10,7 +10,7 @@
  */
 
 import { Heap } from './heap.ts';
-import { BYTE_NAMES, baseNames, type Merge, type Vocabulary } from './vocabulary.ts';
+import { BYTE_NAMES, baseNames, type Merge, pairKey, type Vocabulary } from './vocabulary.ts';
 
 /** A pair of neighbouring tokens, and how often it occurs now. */
 interface Pair {
@@ -68,8 +68,8 @@ function layOut(pieces: ReadonlyMap<string, number>, idOfByte: readonly number[]
     index++;
     place++;
   }
-  const next = Int32Array.from({ length }, (_, at) => at + 1);
-  const previous = Int32Array.from({ length }, (_, at) => at - 1);
+  const next = new Int32Array(length).map((_, at) => at + 1);
+  const previous = new Int32Array(length).map((_, at) => at - 1);
   return { tokens, next, previous, weights };
 }
 
@@ -98,7 +98,7 @@ export function trainMerges(
   const heap = new Heap<Candidate>(comesFirst);
 
   const pairOf = (left: number, right: number): Pair => {
-    const key = left * vocabSize + right;
+    const key = pairKey(left, right, vocabSize);
     let pair = pairs.get(key);
     if (pair === undefined) {
       pair = { left, right, count: 0, newPlaces: [] };

@@ -41,6 +41,14 @@ const BYTE_OF_NAME: ReadonlyMap<string, number> = new Map(BYTE_NAMES.map((name, 
 /** The smallest vocabulary: the special tokens and the 256 bytes. */
 export const BASE_SIZE = SPECIAL_TOKENS.length + 256;
 
+/** The largest: far above any model's, and small enough for a pair of ids to fit one number (see `pairKey`). */
+export const MAX_SIZE = 1_000_000;
+
+/** One number for a pair of ids, to look the pair up by. */
+export function pairKey(left: number, right: number, vocabSize: number): number {
+  return left * vocabSize + right;
+}
+
 /** The names of the smallest vocabulary; the bytes come in the order of their characters, as in Hugging Face. */
 export function baseNames(): string[] {
   return [...SPECIAL_TOKENS, ...[...BYTE_NAMES].sort()];
