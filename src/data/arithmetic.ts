@@ -1,0 +1,252 @@
+/**
+ * @file Arithmetic: facts, the questions that people ask about them, and texts in which they occur.
+ *
+ * Every answer has the one form `15+27=42。`, and every digit is its own token: a small model has one thing to learn.
+ */
+
+import type { Random } from '../tensor/random.ts';
+import { type GeneratedTask, isInSplit, type Split } from './tasks.ts';
+
+export type Operator = '+' | '-' | '×';
+
+/** `left operator right = result`, all of them whole numbers of at least 0. */
+export interface Fact {
+  readonly left: number;
+  readonly operator: Operator;
+  readonly right: number;
+  readonly result: number;
+}
+
+export function fact(left: number, operator: Operator, right: number): Fact {
+  const result = operator === '+' ? left + right : operator === '-' ? left - right : left * right;
+  return { left, operator, right, result };
+}
+
+/** The same for 15+27 and 27+15. */
+export function factKey({ left, operator, right }: Fact): string {
+  if (operator === '-') return `${left}-${right}`;
+  return `${Math.min(left, right)}${operator}${Math.max(left, right)}`;
+}
+
+/** The plain equation, `15+27=42`. */
+export function arithmeticLine({ left, operator, right, result }: Fact): string {
+  return `${left}${operator}${right}=${result}`;
+}
+
+/** A random fact of a split: sums and differences of numbers up to 99, products of one-digit numbers. */
+export function randomFact(random: Random, split: Split): Fact {
+  for (;;) {
+    const kind = random.uniform();
+    // Small numbers occur more often than chance would have it, as they do in life.
+    const limit = random.uniform() < 0.3 ? 20 : 100;
+    const a = random.integer(limit);
+    const b = random.integer(limit);
+    const candidate =
+      kind < 0.45
+        ? fact(a, '+', b)
+        : kind < 0.88
+          ? fact(Math.max(a, b), '-', Math.min(a, b))
+          : fact(random.integer(10), '×', random.integer(10));
+    if (isInSplit(factKey(candidate), split)) return candidate;
+  }
+}
+
+const OPERATOR_WORDS: Readonly<Record<Operator, string>> = { '+': '加', '-': '减', '×': '乘' };
+
+/** The ways to ask for the result of `expression`; `words` is the same with the operator as a word. */
+const PHRASINGS: readonly ((expression: string, spaced: string, words: string) => string)[] = [
+  (expression) => `${expression}等于多少？`,
+  (expression) => `${expression}等于几？`,
+  (expression) => `${expression}=?`,
+  (expression) => `${expression}=`,
+  (expression) => `${expression}是多少`,
+  (expression) => `计算${expression}`,
+  (expression) => `请计算：${expression}`,
+  (expression) => `算一下${expression}`,
+  (_, spaced) => `计算 ${spaced}`,
+  (_, spaced) => `${spaced} = ?`,
+  (_, spaced) => `${spaced} 等于多少`,
+  (_expression, _spaced, words) => `${words}等于多少？`,
+  (_expression, _spaced, words) => `${words}是多少？`,
+  (_expression, _spaced, words) => `${words}等于几`,
+  (_expression, spaced) => `请问 ${spaced.replace('+', '加').replace('-', '减').replace('×', '乘')} 是多少`,
+];
+
+const NAMES = ['小明', '小红', '小刚', '小丽', '小华'];
+/** Things with their measure word. */
+const THINGS = [
+  ['个', '苹果'],
+  ['本', '书'],
+  ['支', '铅笔'],
+  ['颗', '糖'],
+  ['个', '球'],
+  ['朵', '花'],
+  ['张', '卡片'],
+  ['块', '饼干'],
+] as const;
+
+type Story = (fact: Fact, names: readonly string[], unit: string, thing: string) => string;
+
+/** Small word problems; each uses the numbers in the order of the equation. */
+const STORIES: Readonly<Record<Operator, readonly Story[]>> = {
+  '+': [
+    (f, [a], unit, thing) =>
+      `${a}有${f.left}${unit}${thing}，又得到${f.right}${unit}，现在一共有多少${unit}？`,
+    (f, [a, b], unit, thing) =>
+      `${a}有${f.left}${unit}${thing}，${b}有${f.right}${unit}，他们一共有多少${unit}${thing}？`,
+    (f, _, unit, thing) => `桌上有${f.left}${unit}${thing}，再放上${f.right}${unit}，一共有多少${unit}？`,
+    (f, [a]) => `${a}昨天读了${f.left}页书，今天读了${f.right}页，两天一共读了多少页？`,
+    (f) => `车上有${f.left}个人，又上来${f.right}个人，现在车上有多少人？`,
+    (f) => `一本书${f.left}元，一支笔${f.right}元，一共要多少元？`,
+  ],
+  '-': [
+    (f, [a], unit, thing) => `${a}有${f.left}${unit}${thing}，送给朋友${f.right}${unit}，还剩多少${unit}？`,
+    (f, [a], unit, thing) => `${a}有${f.left}${unit}${thing}，用掉${f.right}${unit}，还有多少${unit}？`,
+    (f, _, unit, thing) =>
+      `盒子里有${f.left}${unit}${thing}，拿走${f.right}${unit}，还剩多少${unit}${thing}？`,
+    (f, [a]) => `一本书有${f.left}页，${a}读了${f.right}页，还有多少页没读？`,
+    (f) => `车上有${f.left}个人，下去${f.right}个人，车上还有多少人？`,
+    (f) => `树上有${f.left}只鸟，飞走了${f.right}只，还剩多少只？`,
+    (f, [a]) => `${a}有${f.left}元，花了${f.right}元，还剩多少元？`,
+  ],
+  '×': [
+    (f, _, unit, thing) =>
+      `有${f.left}个盒子，每个盒子里有${f.right}${unit}${thing}，一共有多少${unit}${thing}？`,
+    (f) => `有${f.left}排桌子，每排${f.right}张，一共有多少张桌子？`,
+    (f) => `有${f.left}辆车，每辆车坐${f.right}个人，一共坐多少人？`,
+    (f, [a]) => `${a}买了${f.left}支笔，每支${f.right}元，一共要多少元？`,
+  ],
+};
+
+function tellStory(random: Random, asked: Fact): string {
+  const [unit, thing] = random.pick(THINGS);
+  return random.pick(STORIES[asked.operator])(asked, random.shuffle(NAMES), unit, thing);
+}
+
+/** Nobody tells a story about nothing, or about one box. */
+function suitsStory({ left, operator, right }: Fact): boolean {
+  return operator === '×' ? left >= 2 && right >= 2 : left >= 1 && right >= 1;
+}
+
+/** A random question of a split. */
+export function arithmeticTask(random: Random, split: Split): GeneratedTask {
+  const asked = randomFact(random, split);
+  const { left, operator, right, result } = asked;
+  const phrase = random.pick(PHRASINGS);
+  const prompt =
+    suitsStory(asked) && random.uniform() < 0.3
+      ? tellStory(random, asked)
+      : phrase(
+          `${left}${operator}${right}`,
+          `${left} ${operator} ${right}`,
+          `${left}${OPERATOR_WORDS[operator]}${right}`,
+        );
+  return {
+    prompt,
+    answer: `${arithmeticLine(asked)}。`,
+    expected: String(result),
+    type: 'math',
+    key: factKey(asked),
+  };
+}
+
+// Texts for pretraining
+
+/** How to add column by column: the carry is what a model has to understand. */
+function explainSum({ left, right, result }: Fact): string {
+  const ones = (left % 10) + (right % 10);
+  const [a, b] = [Math.floor(left / 10), Math.floor(right / 10)];
+  const carry = ones >= 10 ? `，写${ones - 10}进1` : '';
+  const tens = ones >= 10 ? `${a}+${b}+1=${a + b + 1}` : `${a}+${b}=${a + b}`;
+  return `${left}+${right}怎么算？个位：${left % 10}+${right % 10}=${ones}${carry}；十位：${tens}；所以${left}+${right}=${result}。`;
+}
+
+/** How to subtract column by column. */
+function explainDifference({ left, right, result }: Fact): string {
+  const [a, b] = [left % 10, right % 10];
+  const [c, d] = [Math.floor(left / 10), Math.floor(right / 10)];
+  const ones = a < b ? `${a}不够减${b}，向十位借1，${a + 10}-${b}=${a + 10 - b}` : `${a}-${b}=${a - b}`;
+  const tens = a < b ? `${c}-1-${d}=${c - 1 - d}` : `${c}-${d}=${c - d}`;
+  return `${left}-${right}怎么算？个位：${ones}；十位：${tens}；所以${left}-${right}=${result}。`;
+}
+
+function explain(asked: Fact): string {
+  if (asked.operator !== '×' && asked.left < 10 && asked.right < 10)
+    return `${arithmeticLine(asked)}，这个要记住。`;
+  if (asked.operator === '+') return explainSum(asked);
+  if (asked.operator === '-') return explainDifference(asked);
+  const { left, right, result } = asked;
+  if (left === 0 || right === 0) return `0和任何数相乘都得0，所以${left}×${right}=0。`;
+  if (left === 1) return `1×${right}就是1个${right}，所以1×${right}=${right}。`;
+  return `${left}×${right}表示${left}个${right}相加：${Array(left).fill(right).join('+')}=${result}。`;
+}
+
+/** What one fact says about others, as far as those may be told too: 15+27=42, 27+15=42, 42-15=27, 42-27=15. */
+function factFamily(random: Random): string {
+  const { left, operator, right, result } = randomFact(random, 'train');
+  const [whole, part] = operator === '-' ? [left, right] : [left + right, right];
+  const rest = operator === '-' ? result : left;
+  const family = [
+    fact(rest, '+', part),
+    fact(part, '+', rest),
+    fact(whole, '-', part),
+    fact(whole, '-', rest),
+  ];
+  const told = family.filter((f) => isInSplit(factKey(f), 'train') && f.left <= 99 && f.right <= 99);
+  return told.length === 0 ? factFamily(random) : `${[...new Set(told.map(arithmeticLine))].join('，')}。`;
+}
+
+/** One row of the multiplication table, or a run of sums with the same number. */
+function table(random: Random): string {
+  const n = 1 + random.integer(9);
+  const digits = Array.from({ length: 9 }, (_, i) => i + 1);
+  if (random.uniform() < 0.5)
+    return `${n}的乘法：${digits.map((d) => arithmeticLine(fact(n, '×', d))).join('，')}。`;
+  const start = random.integer(90);
+  const run = digits.map((d) => fact(start + d, '+', n));
+  const told = run.filter((f) => isInSplit(factKey(f), 'train'));
+  return told.length === 0 ? table(random) : `加${n}：${told.map(arithmeticLine).join('，')}。`;
+}
+
+function comparison(random: Random): string {
+  const a = random.integer(100);
+  const b = random.integer(100);
+  if (a === b) return `${a}和${b}一样大。`;
+  const [small, large] = [Math.min(a, b), Math.max(a, b)];
+  return random.pick([
+    `${large}比${small}大，${small}比${large}小。`,
+    `${small}和${large}，大的是${large}。`,
+  ]);
+}
+
+function sentence(random: Random): string {
+  const told = randomFact(random, 'train');
+  const words = `${told.left}${OPERATOR_WORDS[told.operator]}${told.right}`;
+  return random.pick([
+    `${words}等于${told.result}，写成算式是${arithmeticLine(told)}。`,
+    `${words}，得${told.result}。`,
+    `因为${arithmeticLine(told)}，所以${words}等于${told.result}。`,
+  ]);
+}
+
+function questionAndAnswer(random: Random): string {
+  const { prompt, answer } = arithmeticTask(random, 'train');
+  return random.pick([`问：${prompt}\n答：${answer}`, `${prompt}\n${answer}`]);
+}
+
+/** A document of arithmetic for pretraining; nothing in it is held out. */
+export function arithmeticDocument(random: Random): string {
+  const repeat = (count: number, make: () => string): string[] => Array.from({ length: count }, make);
+  const line = (): string => arithmeticLine(randomFact(random, 'train'));
+  const paragraph = random.pick([
+    () => repeat(6 + random.integer(7), line).join('\n'),
+    () => `算一算：${repeat(4 + random.integer(5), line).join('，')}。`,
+    () => repeat(2 + random.integer(3), () => questionAndAnswer(random)).join('\n'),
+    () => repeat(2 + random.integer(2), () => explain(randomFact(random, 'train'))).join('\n'),
+    () => repeat(3, () => factFamily(random)).join('\n'),
+    () => table(random),
+    () => repeat(4, () => sentence(random)).join(''),
+    () => [comparison(random), sentence(random), comparison(random), `${line()}。`].join(''),
+  ]);
+  return paragraph();
+}

@@ -1,0 +1,79 @@
+/**
+ * @file Data without end: fresh questions with checked answers, and texts of the same facts for pretraining.
+ *
+ * Generated where a program writes better data than a person: arithmetic and logic, where the truth follows from the
+ * form. All of it comes from a seed; the first n of a longer run are the run of n.
+ */
+
+import { UserError } from '../errors.ts';
+import { createRandom, foldSeed, type Random } from '../tensor/random.ts';
+import { arithmeticDocument, arithmeticTask } from './arithmetic.ts';
+import { logicDocument, logicTask } from './logic.ts';
+import type { GeneratedTask, Split } from './tasks.ts';
+
+export { arithmeticLine, fact, factKey } from './arithmetic.ts';
+export { type GeneratedTask, HELD_OUT_SHARE, isHeldOut, type Split } from './tasks.ts';
+
+type TaskType = GeneratedTask['type'];
+const MAKERS: Readonly<Record<TaskType, (random: Random, split: Split) => GeneratedTask>> = {
+  math: arithmeticTask,
+  logic: logicTask,
+};
+/** So many repetitions in a row are thrown away before one is let through. */
+const ATTEMPTS = 100;
+
+/**
+ * `count` questions, the types in turn, no prompt twice while there are others.
+ *
+ * @throws UserError if `count` is no whole number or no type is asked for
+ */
+export function generateTasks(options: {
+  count: number;
+  seed: number;
+  split: Split;
+  types?: readonly TaskType[];
+}): GeneratedTask[] {
+  const { count, seed, split, types = ['math', 'logic'] } = options;
+  requireCount(count);
+  if (types.length === 0) {
+    throw new UserError({
+      zh: '没有指定题目类型：请给出 math、logic 或两者。',
+      en: 'No type of task was given: ask for math, logic or both.',
+    });
+  }
+  const random = createRandom(foldSeed(seed, `tasks ${split}`));
+  const makers = types.map((type) => () => MAKERS[type](random, split));
+  return generate(count, makers, (task) => task.prompt);
+}
+
+/**
+ * `count` short documents, arithmetic and logic in turn, from facts that are not held out.
+ *
+ * @throws UserError if `count` is no whole number
+ */
+export function generatePretrainDocuments(options: { count: number; seed: number }): string[] {
+  requireCount(options.count);
+  const random = createRandom(foldSeed(options.seed, 'pretraining documents'));
+  const makers = [() => arithmeticDocument(random), () => logicDocument(random)];
+  return generate(options.count, makers, (document) => document);
+}
+
+/** `count` things from the makers in turn, no text twice while there are others. */
+function generate<T>(count: number, makers: readonly (() => T)[], textOf: (made: T) => string): T[] {
+  const seen = new Set<string>();
+  return Array.from({ length: count }, (_, index) => {
+    const make = makers[index % makers.length];
+    let made = make();
+    for (let attempt = 0; seen.has(textOf(made)) && attempt < ATTEMPTS; attempt++) made = make();
+    seen.add(textOf(made));
+    return made;
+  });
+}
+
+function requireCount(count: number): void {
+  if (Number.isInteger(count) && count >= 0) return;
+  throw new UserError({
+    zh: `题目数量 ${count} 不可用：请给出不小于 0 的整数。`,
+    en: `A count of ${count} does not work: give a whole number of at least 0.`,
+  });
+}

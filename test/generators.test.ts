@@ -1,0 +1,362 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import {
+  arithmeticLine,
+  fact,
+  factKey,
+  generatePretrainDocuments,
+  generateTasks,
+  isHeldOut,
+} from '../src/data/generators.ts';
+import { UserError } from '../src/errors.ts';
+import { VERDICTS, verifierFor } from '../src/verifiers.ts';
+
+const SPLITS = ['train', 'heldOut'] as const;
+const sample = (split: 'train' | 'heldOut', type: 'math' | 'logic', count = 3000, seed = 7) =>
+  generateTasks({ count, seed, split, types: [type] });
+
+describe('the split', () => {
+  it('holds out about 8% of the facts', () => {
+    const keys = [];
+    for (let a = 0; a < 100; a++) for (let b = a; b < 100; b++) keys.push(factKey(fact(a, '+', b)));
+    const share = keys.filter(isHeldOut).length / keys.length;
+    expect(share).toBeGreaterThan(0.06);
+    expect(share).toBeLessThan(0.1);
+  });
+
+  it('does not move', () => {
+    expect([...Array(40).keys()].filter((n) => isHeldOut(`${n}+57`))).toMatchInlineSnapshot(`
+      [
+        11,
+        20,
+        26,
+        28,
+        32,
+        35,
+        36,
+        37,
+      ]
+    `);
+  });
+
+  it('puts 15+27 and 27+15 on one side, and 15-7 on its own', () => {
+    fc.assert(
+      fc.property(fc.nat(99), fc.nat(99), (a, b) => {
+        expect(factKey(fact(a, '+', b))).toBe(factKey(fact(b, '+', a)));
+        expect(factKey(fact(a, '×', b))).toBe(factKey(fact(b, '×', a)));
+      }),
+    );
+    expect(factKey(fact(15, '-', 7))).toBe('15-7');
+  });
+
+  it('never holds out the tables', () => {
+    for (let a = 0; a < 10; a++) {
+      for (let b = 0; b < 10; b++) {
+        for (const key of [`${a}+${b}`, `${a}×${b}`, `${a}-${b}`, `1${a}-${b}`])
+          expect(isHeldOut(key)).toBe(false);
+      }
+    }
+  });
+
+  it.each(SPLITS)('is kept by the tasks of %s', (split) => {
+    for (const task of generateTasks({ count: 4000, seed: 1, split })) {
+      expect([task.key, isHeldOut(task.key)]).toEqual([task.key, split === 'heldOut']);
+    }
+  });
+});
+
+describe('generateTasks', () => {
+  it('depends on the seed alone, and a longer run begins with a shorter one', () => {
+    const short = generateTasks({ count: 50, seed: 3, split: 'train' });
+    expect(generateTasks({ count: 100, seed: 3, split: 'train' }).slice(0, 50)).toEqual(short);
+    expect(generateTasks({ count: 50, seed: 4, split: 'train' })).not.toEqual(short);
+  });
+
+  it('takes the types in turn', () => {
+    expect(generateTasks({ count: 4, seed: 3, split: 'train' }).map((task) => task.type)).toEqual([
+      'math',
+      'logic',
+      'math',
+      'logic',
+    ]);
+    expect(sample('train', 'logic', 5).every((task) => task.type === 'logic')).toBe(true);
+  });
+
+  it('does not ask the same twice', () => {
+    const prompts = generateTasks({ count: 2000, seed: 3, split: 'train' }).map((task) => task.prompt);
+    expect(new Set(prompts).size).toBe(prompts.length);
+  });
+
+  it.each(SPLITS)('gives answers that the verifiers accept (%s)', (split) => {
+    for (const { prompt, answer, expected, type } of generateTasks({ count: 4000, seed: 2, split })) {
+      expect([prompt, answer, verifierFor(type).isCorrect(answer, expected)]).toEqual([prompt, answer, true]);
+    }
+  });
+
+  it('gives prompts that are not answers themselves', () => {
+    for (const { prompt, expected, type } of generateTasks({ count: 2000, seed: 5, split: 'train' })) {
+      if (type === 'logic')
+        expect([prompt, verifierFor(type).isCorrect(prompt, expected)]).toEqual([prompt, false]);
+    }
+  });
+
+  it('refuses a count that is none, and no types', () => {
+    expect(() => generateTasks({ count: -1, seed: 1, split: 'train' })).toThrow(UserError);
+    expect(() => generateTasks({ count: 1.5, seed: 1, split: 'train' })).toThrow(UserError);
+    expect(() => generateTasks({ count: 1, seed: 1, split: 'train', types: [] })).toThrow(UserError);
+    expect(() => generatePretrainDocuments({ count: Number.NaN, seed: 1 })).toThrow(UserError);
+  });
+});
+
+/** The value of an expression of whole numbers; × before + and -. */
+function evaluate(expression: string): number {
+  return expression
+    .split(/(?=[+-])/)
+    .map((term) => {
+      const sign = term.startsWith('-') ? -1 : 1;
+      return (
+        sign *
+        term
+          .replace(/^[+-]/, '')
+          .split('×')
+          .map(Number)
+          .reduce((a, b) => a * b, 1)
+      );
+    })
+    .reduce((a, b) => a + b, 0);
+}
+
+const EQUATION = /(\d+(?:[-+×]\d+)*)=(\d+)/g;
+
+describe('arithmetic', () => {
+  it('answers what was asked, in one form', () => {
+    for (const { prompt, answer, expected } of sample('train', 'math')) {
+      const [, equation, result] = /^(\d+[-+×]\d+)=(\d+)。$/.exec(answer)!;
+      expect(evaluate(equation)).toBe(Number(result));
+      expect(result).toBe(expected);
+      const asked = prompt.match(/\d+/g)!;
+      expect(equation.match(/\d+/g)).toEqual(asked);
+      const operator = equation.match(/[-+×]/)![0];
+      const words = { '+': /加|\+|一共|又上来/, '-': /减|-|剩|还有/, '×': /乘|×|每/ }[operator]!;
+      expect(prompt).toMatch(words);
+    }
+  });
+
+  it('writes an equation', () => {
+    expect(arithmeticLine(fact(15, '+', 27))).toBe('15+27=42');
+    expect(arithmeticLine(fact(42, '-', 15))).toBe('42-15=27');
+    expect(arithmeticLine(fact(6, '×', 7))).toBe('6×7=42');
+  });
+
+  it('stays within two digits and above zero', () => {
+    for (const { answer } of sample('train', 'math')) {
+      const [a, b, result] = answer.match(/\d+/g)!.map(Number);
+      expect(Math.max(a, b)).toBeLessThan(100);
+      expect(result).toBeGreaterThanOrEqual(0);
+    }
+  });
+});
+
+// An independent checker: it reads the puzzle as text and tries every possible world.
+
+type World = (claim: string) => boolean;
+
+const PAIR =
+  /^(.+?)(?:比(.+?)(高|矮|重|轻|大|小|跑得快|跑得慢|快|慢|贵|便宜|到得早|到得晚)|在(.+?)(前面|后面))$/;
+const LESS = /矮|轻|^小$|慢|便宜|晚|后面/;
+
+/** Every ranking of the things named, ties included. */
+function rankings(claims: readonly string[]): World[] {
+  const read = (claim: string) => {
+    const [, a, b1, word1, b2, word2] = PAIR.exec(claim)!;
+    const [b, word] = [b1 ?? b2, word1 ?? word2];
+    return LESS.test(word) ? [b, a] : [a, b];
+  };
+  const things = [...new Set(claims.flatMap(read))];
+  const worlds: World[] = [];
+  for (let code = 0; code < things.length ** things.length; code++) {
+    const rank = new Map(
+      things.map((thing, i) => [thing, Math.floor(code / things.length ** i) % things.length]),
+    );
+    worlds.push((claim) => {
+      const [greater, smaller] = read(claim);
+      return rank.get(greater)! > rank.get(smaller)!;
+    });
+  }
+  return worlds;
+}
+
+/** Every day that today can be. */
+function weeks(): World[] {
+  return [0, 1, 2, 3, 4, 5, 6].map((today) => (claim) => {
+    const [, day, not, name] = /^(前天|昨天|今天|明天|后天)(不?)是星期(.)$/.exec(claim)!;
+    const index = (today + ['前天', '昨天', '今天', '明天', '后天'].indexOf(day) - 2 + 7) % 7;
+    return (index === '一二三四五六日'.indexOf(name)) === (not === '');
+  });
+}
+
+/** Every content of a place, given all the things that might be there. */
+function contents(things: readonly string[]): World[] {
+  return Array.from({ length: 2 ** things.length }, (_, bits) => {
+    const present = things.filter((_thing, i) => (bits >> i) & 1);
+    return (claim: string) => {
+      const [, only, list, more] = /里?上?(只?)有(.+?)(，还有一.+)?$/.exec(claim)!;
+      const named = list.split(/[、和]/);
+      const all = named.every((thing) => present.includes(thing));
+      if (only) return all && present.length === named.length;
+      return all && (more === undefined || present.length === named.length + 1);
+    };
+  });
+}
+
+/** Whether it rains (say) and whether the deed was done: four worlds. */
+function deeds(claims: readonly string[]): World[] {
+  const rule = claims.find((claim) => claim.startsWith('如果'))!;
+  const [, condition, name, not, action] = /^如果(.+?)，(小.)就(不?)(.+)$/.exec(rule)!;
+  return [0, 1, 2, 3].map((bits) => (claim) => {
+    const [holds, done] = [(bits & 1) === 1, (bits & 2) === 2];
+    if (claim === rule) return !holds || done === (not === '');
+    if (claim.startsWith(name)) {
+      expect([`${name}${action}了`, `${name}没有${action}`]).toContain(claim);
+      return done === !claim.includes('没有');
+    }
+    expect(claim.replace(/没有|不/, '').replace('了', '')).toBe(condition);
+    return holds === !/没有|不/.test(claim);
+  });
+}
+
+/** Two people at most, each in or out of the group and with or without the habit: every combination. */
+function people(claims: readonly string[]): World[] {
+  const rule = claims.find((claim) => /^(所有的|每个|有的)|^..都/.test(claim))!;
+  const [, some, group, habit] = /^(所有的|每个|有的)?(..)都?不?(.+)$/.exec(rule)!;
+  const names = [...new Set(claims.flatMap((claim) => claim.match(/小./g) ?? []))];
+  const friend = claims.find((claim) => claim.includes('的朋友都是'));
+  // A stranger of each kind may exist too, so that 有的 can be true without anyone who is named.
+  const bodies = [...names, '别人'];
+  const worlds: World[] = [];
+  for (let code = 0; code < 8 ** bodies.length; code++) {
+    const traits = new Map(bodies.map((body, i) => [body, (code >> (3 * i)) & 7]));
+    const [inGroup, has, isFriend] = [1, 2, 4].map(
+      (bit) => (body: string) => (traits.get(body)! & bit) !== 0,
+    );
+    worlds.push((claim) => {
+      if (claim === rule) {
+        const members = bodies.filter(inGroup);
+        if (some === '有的') return members.some(has);
+        return members.every((body) => has(body) === !claim.includes(`不${habit}`));
+      }
+      if (claim === friend) return bodies.filter(isFriend).every(inGroup);
+      const body = claim.slice(0, 2);
+      if (claim.endsWith('的朋友')) return isFriend(body);
+      if (claim.endsWith(group)) return inGroup(body) === !claim.includes('不是');
+      expect([`${body}${habit}`, `${body}不${habit}`]).toContain(claim);
+      return has(body) === !claim.includes('不');
+    });
+  }
+  return worlds;
+}
+
+/** What holds in every world in which the premises hold. */
+function solve(prompt: string): string {
+  const sentences = prompt.replace(/吗？$/, '').split('。');
+  const claim = sentences.pop()!;
+  const parts = (premise: string) => (/^如果|看不清/.test(premise) ? [premise] : premise.split('，'));
+  const premises = sentences.flatMap(parts);
+  const claims = [...premises, claim];
+  const worlds =
+    prompt.startsWith('如果') || /。如果/.test(prompt)
+      ? deeds(claims)
+      : /星期/.test(prompt)
+        ? weeks()
+        : /(里|上)只?有/.test(prompt)
+          ? contents([
+              ...new Set([...claims.flatMap((c) => /有([^，]+)/.exec(c)![1].split(/[、和]/)), '别的']),
+            ])
+          : /都|每个|有的/.test(prompt)
+            ? people(claims)
+            : rankings(claims);
+  const possible = worlds.filter((world) => premises.every(world));
+  expect(possible.length, `${prompt} contradicts itself`).toBeGreaterThan(0);
+  const truths = new Set(possible.map((world) => world(claim)));
+  return truths.size === 2 ? '不一定' : truths.has(true) ? '是' : '不是';
+}
+
+describe('logic', () => {
+  it.each(SPLITS)('has the verdict that all possible worlds agree on (%s)', (split) => {
+    for (const { prompt, expected } of sample(split, 'logic', 1500)) {
+      expect([prompt, expected]).toEqual([prompt, solve(prompt)]);
+    }
+  });
+
+  it('is balanced over the verdicts, in all and in most families', () => {
+    const tasks = sample('train', 'logic');
+    for (const verdict of VERDICTS) {
+      const share = tasks.filter((task) => task.expected === verdict).length / tasks.length;
+      expect(share).toBeGreaterThan(0.28);
+      expect(share).toBeLessThan(0.38);
+    }
+    const families = new Set(tasks.map((task) => `${task.key.split(' ')[0]} ${task.expected}`));
+    expect(families.size).toBe(15);
+  });
+
+  it('answers in one form, shortly', () => {
+    for (const { prompt, answer } of sample('train', 'logic')) {
+      expect(answer).toMatch(/^(是|不是|不一定)。因为[^。]+。$/);
+      expect(prompt).toMatch(/吗？$/);
+      expect(prompt.length + answer.length).toBeLessThan(100);
+    }
+  });
+});
+
+describe('generatePretrainDocuments', () => {
+  const documents = generatePretrainDocuments({ count: 1500, seed: 11 });
+
+  it('depends on the seed alone', () => {
+    expect(generatePretrainDocuments({ count: 20, seed: 11 })).toEqual(documents.slice(0, 20));
+    expect(generatePretrainDocuments({ count: 20, seed: 12 })).not.toEqual(documents.slice(0, 20));
+  });
+
+  it('varies', () => {
+    expect(new Set(documents).size).toBe(documents.length);
+    expect(documents.every((document) => document.trim() === document && document.length > 5)).toBe(true);
+  });
+
+  it('has no wrong equation and none that is held out', () => {
+    let count = 0;
+    for (const document of documents) {
+      for (const [equation, expression, result] of document.matchAll(EQUATION)) {
+        expect([equation, evaluate(expression)]).toEqual([equation, Number(result)]);
+        count++;
+        const operands = /^(\d+)([-+×])(\d+)$/.exec(expression);
+        if (operands === null) continue;
+        const [, left, operator, right] = operands;
+        const key = factKey(fact(Number(left), operator as '+' | '-' | '×', Number(right)));
+        expect([key, isHeldOut(key)]).toEqual([key, false]);
+      }
+    }
+    expect(count).toBeGreaterThan(2000);
+  });
+
+  it('has no wrong verdict', () => {
+    let count = 0;
+    for (const document of documents) {
+      for (const [, prompt, verdict] of document.matchAll(
+        /^(?:问：)?(.+吗？)\n(?:答：)?(是|不是|不一定)。/gm,
+      )) {
+        expect([prompt, verdict]).toEqual([prompt, solve(prompt)]);
+        count++;
+      }
+      for (const [, given, denied, unknown] of document.matchAll(
+        /^(.+?)。(?:因为[^。]+，)?所以说“(.+)”(?:不对|(不一定对))。$/gm,
+      )) {
+        expect([given, denied, solve(`${given}。${denied}吗？`)]).toEqual([
+          given,
+          denied,
+          unknown ? '不一定' : '不是',
+        ]);
+        count++;
+      }
+    }
+    expect(count).toBeGreaterThan(800);
+  });
+});
