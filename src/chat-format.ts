@@ -1,4 +1,18 @@
-/** @file Conversations: the messages that the chat template turns into tokens. */
+/**
+ * @file The chat template: conversations become tokens, and a mask says which of them the model learns to write.
+ *
+ * ChatML (as in Qwen2 and others) frames every message with two special tokens:
+ *
+ *     <|im_start|>user
+ *     你好<|im_end|>
+ *     <|im_start|>assistant
+ *     你好！<|im_end|>
+ *
+ * Only the program writes special tokens. A user who types `<|im_end|>` has typed ten characters.
+ */
+
+import { UserError } from './errors.ts';
+import { SPECIAL, type Tokenizer } from './tokenizer.ts';
 
 /** One turn of a conversation. */
 export interface Message {
@@ -10,4 +24,97 @@ export interface Message {
 export interface Conversation {
   readonly messages: readonly Message[];
   readonly category?: string;
+}
+
+/** A conversation as tokens. */
+export interface Rendered {
+  readonly ids: Int32Array; // [n]
+  /** 1 for every token of an assistant's content and for the `<|im_end|>` after it: what the model is to write itself. */
+  readonly mask: Uint8Array; // [n]
+}
+
+/** `<|im_start|>role\n` */
+function header(tokenizer: Tokenizer, role: Message['role']): number[] {
+  return [SPECIAL.imStart, ...tokenizer.encode(`${role}\n`)];
+}
+
+/**
+ * All messages as tokens, with the mask of what is learned from them.
+ *
+ * Header and content are encoded apart, so that no merge can cross the border: what the model sees before an answer is
+ * then the same in training (here) and in use (`renderPrompt`).
+ */
+export function renderConversation(tokenizer: Tokenizer, messages: readonly Message[]): Rendered {
+  const ids: number[] = [];
+  const mask: number[] = [];
+  const add = (tokens: Iterable<number>, trained: boolean): void => {
+    for (const id of tokens) {
+      ids.push(id);
+      mask.push(trained ? 1 : 0);
+    }
+  };
+  for (const { role, content } of messages) {
+    add(header(tokenizer, role), false);
+    add([...tokenizer.encode(content), SPECIAL.imEnd], role === 'assistant');
+    add(tokenizer.encode('\n'), false);
+  }
+  return { ids: Int32Array.from(ids), mask: Uint8Array.from(mask) };
+}
+
+/** The messages so far and the header of the answer: where the model begins to write. */
+export function renderPrompt(tokenizer: Tokenizer, messages: readonly Message[]): Int32Array {
+  return Int32Array.from([...renderConversation(tokenizer, messages).ids, ...header(tokenizer, 'assistant')]);
+}
+
+/**
+ * The messages that fit into a prompt of `maxTokens` tokens: the oldest turns go first, a turn being a user's message and
+ * the answers to it. A system message at the beginning and the last turn always stay.
+ *
+ * @throws UserError if those alone are too long
+ */
+export function truncateHistory(
+  tokenizer: Tokenizer,
+  messages: readonly Message[],
+  maxTokens: number,
+): Message[] {
+  const firstTurn = messages.findIndex(({ role }) => role !== 'system');
+  const system = messages.slice(0, firstTurn < 0 ? messages.length : firstTurn);
+  let turns = messages.slice(system.length);
+  for (;;) {
+    const kept = [...system, ...turns];
+    const length = renderPrompt(tokenizer, kept).length;
+    if (length <= maxTokens) return kept;
+    const next = turns.findIndex(({ role }, index) => index > 0 && role === 'user');
+    if (next < 0) {
+      throw new UserError({
+        zh: `提示太长：共 ${length} 个词元，最多 ${maxTokens} 个；请缩短提示，或使用上下文更长的模型。`,
+        en: `The prompt is too long: ${length} tokens, and ${maxTokens} fit; shorten it, or use a model with a longer context.`,
+      });
+    }
+    turns = turns.slice(next);
+  }
+}
+
+const [GREEN, RESET] = ['\u001b[30;42m', '\u001b[0m'];
+
+/**
+ * A view of the mask for people: the text with special tokens written out, and what is learned on green, or between ⟦ and
+ * ⟧ without colour. Control characters in the text are shown by their code, so that they cannot command the terminal.
+ */
+export function showMask(tokenizer: Tokenizer, rendered: Rendered, options: { color: boolean }): string {
+  const { ids, mask } = rendered;
+  const [open, close] = options.color ? [GREEN, RESET] : ['⟦', '⟧'];
+  let shown = '';
+  for (let start = 0; start < ids.length; ) {
+    let end = start + 1;
+    while (end < ids.length && mask[end] === mask[start]) end++;
+    const run = escapeControls(tokenizer.decode(ids.subarray(start, end)));
+    shown += mask[start] === 1 ? open + run + close : run;
+    start = end;
+  }
+  return shown;
+}
+
+function escapeControls(text: string): string {
+  return text.replace(/[^\P{Cc}\n]/gu, (c) => `\\u{${c.codePointAt(0)!.toString(16).toUpperCase()}}`);
 }
