@@ -53,6 +53,8 @@ const OPERATOR = '[-+*/×÷xX·~]|加上?|减去?|乘以?|除以|至|到';
 /** A text that ends with an operator: the number after it is an operand, not a result. */
 const ENDS_WITH_OPERATOR = new RegExp(`(?:${OPERATOR})\\s*$`);
 const STARTS_WITH_OPERATOR = /^\s*(?:[-+*/×÷~=]|加|减|乘|除以|等于)/;
+/** The rest of a sentence that is a question: to repeat the task is not to answer it. */
+const ASKS = /[？?]/;
 const ENDS_WITH_NEGATION = /(?:不是|不等于|不会是|并非|≠|!=)\s*$/;
 /** Between two numbers: words that offer the second one beside the first. */
 const ALTERNATIVE = /或|还是|要么|可能|也许|大概|\bor\b/i;
@@ -140,8 +142,8 @@ function finalNumber(answer: string): string | undefined {
   const before = text.slice(Math.max(0, last.start - 8), last.start);
   if (ENDS_WITH_OPERATOR.test(before) && /[\d)）]/.test(text.slice(0, last.start))) return undefined;
   if (ENDS_WITH_NEGATION.test(before)) return undefined;
-  const after = text.slice(last.end, last.end + 8);
-  if (STARTS_WITH_OPERATOR.test(after) || ALTERNATIVE.test(text.slice(last.end))) return undefined;
+  const after = /^[^。！!\n]*/.exec(text.slice(last.end))![0]; // the rest of the sentence
+  if (STARTS_WITH_OPERATOR.test(after) || ALTERNATIVE.test(after) || ASKS.test(after)) return undefined;
   if (listsCandidates(text, numbers) || contradictsItself(text, numbers)) return undefined;
   return last.value;
 }
@@ -151,7 +153,7 @@ function finalNumber(answer: string): string | undefined {
  *
  * Digits may be full-width, with sign, thousands separators and decimals ("１，０００", "-3.50"); numerals in words
  * (四十二) do not count. Wrong are several candidates ("12 或 13", "12、13"), a number that is still an operand
- * ("100-50"), a number that is denied ("不是 42") and one expression with two results.
+ * ("100-50"), a number that is denied ("不是 42") or asked about ("是 42 吗？"), and one expression with two results.
  */
 export const mathVerifier: Verifier = createVerifier('math', (answer, expected) => {
   const numbers = findNumbers(normalizeNumbers(expected));
