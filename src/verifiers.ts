@@ -24,7 +24,7 @@ export interface Verifier {
 }
 
 export const RIGHT_REWARD = 1;
-/** Less than the reward is high, so that trying pays for a policy that is right one time in three or more. */
+/** Chosen so that guessing pays nothing: one of three verdicts at random earns (1 - 0.5 - 0.5) / 3 = 0. */
 export const WRONG_REWARD = -0.5;
 
 /** A verifier with the usual rewards from a test of correctness. */
