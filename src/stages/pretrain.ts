@@ -11,7 +11,7 @@
  */
 
 import type { ModelConfig } from '../config.ts';
-import { packDocuments } from '../data/pack.ts';
+import { countRows, cutRows, epochOrder, packDocuments } from '../data/pack.ts';
 import { GPT, gptParameters } from '../model.ts';
 import { learningRateAt } from '../nn/optimizer.ts';
 import { bindParameters, initializeParameters } from '../nn/parameters.ts';
@@ -66,18 +66,15 @@ export async function pretrain(
     documents.map((document) => tokenizer.encode(document));
   const texts = encode(data.documents);
 
-  /** All rows of an epoch in random order; each holds T + 1 tokens, so that every position has its target. */
-  const rowsOfEpoch = (epoch: number): Int32Array[] => {
+  /** The text of an epoch as one stream, and the order in which its rows are read. */
+  const readEpoch = (epoch: number): { stream: Int32Array; order: number[] } => {
     const random = createRandom(foldSeed(foldSeed(seed, 'pretrain'), epoch));
     const documents = random.shuffle([...texts, ...encode(data.generate?.(epoch) ?? [])]);
     const stream = packDocuments(documents, { contextLength: T, separator: SPECIAL.eos });
-    const count = Math.floor((stream.length - 1) / T);
-    return random.shuffle(
-      Array.from({ length: count }, (_, row) => stream.subarray(row * T, (row + 1) * T + 1)),
-    );
+    return { stream, order: epochOrder(countRows(stream.length, T), seed, epoch) };
   };
   // Epochs differ a little in length where texts are made anew: the first one sets the number of steps.
-  const stepsPerEpoch = Math.max(1, Math.floor(rowsOfEpoch(0).length / B));
+  const stepsPerEpoch = Math.max(1, Math.floor(readEpoch(0).order.length / B));
   const totalSteps = stepsPerEpoch * options.epochs;
   const schedule = {
     peak: options.learningRate,
@@ -100,21 +97,21 @@ export async function pretrain(
           documents: data.heldOut,
         })
       ).bitsPerByte;
-  const trainer = await createTrainer({ runtime, loss: pretrainLoss(config), batch: batchSpec(B, T), state });
+  const spec = batchSpec(B, T);
+  const trainer = await createTrainer({ runtime, loss: pretrainLoss(config), batch: spec, state });
 
-  let rows: Int32Array[] = [];
-  let epoch = -1;
+  let { stream, order } = readEpoch(0);
+  let epoch = 0;
   for (let step = state.step; step < totalSteps; step++) {
     if (Math.floor(step / stepsPerEpoch) !== epoch) {
       epoch = Math.floor(step / stepsPerEpoch);
-      rows = rowsOfEpoch(epoch);
+      ({ stream, order } = readEpoch(epoch));
     }
     const first = (step % stepsPerEpoch) * B;
-    const batch = batchOf(
-      Array.from({ length: B }, (_, i) => rows[(first + i) % rows.length]),
-      T,
-    );
+    const rows = Array.from({ length: B }, (_, i) => order[(first + i) % order.length]);
+    const { ids, targets } = cutRows(stream, { contextLength: T, rows });
     const lr = learningRateAt(step, schedule);
+    const batch = { ids: { ...spec.ids, data: ids }, targets: { ...spec.targets, data: targets } };
     const result = await trainer.step({ ...batch, dropoutKey: keyOf(seed, step) }, lr);
     checkStep('pretrain', step + 1, result);
     io.log({
@@ -196,18 +193,6 @@ function batchSpec(B: number, T: number) {
     targets: { dtype: 'int32', shape: [B, T] },
     dropoutKey: { dtype: 'int32', shape: [] },
   } as const;
-}
-
-/** Rows of T + 1 tokens to inputs and the tokens that follow them. */
-function batchOf(rows: readonly Int32Array[], T: number): Record<'ids' | 'targets', NdArray> {
-  const ids = new Int32Array(rows.length * T);
-  const targets = new Int32Array(rows.length * T);
-  rows.forEach((row, i) => {
-    ids.set(row.subarray(0, T), i * T);
-    targets.set(row.subarray(1, T + 1), i * T);
-  });
-  const shape = [rows.length, T];
-  return { ids: { dtype: 'int32', shape, data: ids }, targets: { dtype: 'int32', shape, data: targets } };
 }
 
 /** The dropout key of a step: a function of seed and step alone, so that a resumed run drops the same activations. */

@@ -11,7 +11,7 @@
 
 import { type Message, type Rendered, renderConversation } from '../chat-format.ts';
 import type { ModelConfig } from '../config.ts';
-import { type PackedRow, packConversations } from '../data/pack.ts';
+import { type PackedRow, packConversations, stackRows } from '../data/pack.ts';
 import { GPT } from '../model.ts';
 import { maskedMean } from '../nn/losses.ts';
 import { learningRateAt } from '../nn/optimizer.ts';
@@ -211,23 +211,14 @@ function emptyRows(count: number, T: number): PackedRow[] {
 
 function batchOf(rows: readonly PackedRow[], T: number) {
   const shape = [rows.length, T];
-  const join = (field: 'ids' | 'targets' | 'positions' | 'segments'): NdArray => {
-    const data = new Int32Array(rows.length * T);
-    rows.forEach((row, i) => {
-      data.set(row[field], i * T);
-    });
-    return { dtype: 'int32', shape, data };
-  };
-  const lossMask = new Float32Array(rows.length * T);
-  rows.forEach((row, i) => {
-    lossMask.set(row.lossMask, i * T);
-  });
+  const { ids, targets, lossMask, positions, segments } = stackRows(rows);
+  const int = (data: Int32Array): NdArray => ({ dtype: 'int32', shape, data });
   return {
-    ids: join('ids'),
-    targets: join('targets'),
+    ids: int(ids),
+    targets: int(targets),
     lossMask: { dtype: 'float32', shape, data: lossMask } as NdArray,
-    positions: join('positions'),
-    segments: join('segments'),
+    positions: int(positions),
+    segments: int(segments),
     dropoutKey: keyOf(0, 0),
   };
 }

@@ -1,0 +1,127 @@
+/** @file What each stage reads: the bundled data or the user's own, split into training and held-out parts. */
+
+import type { Message } from '../chat-format.ts';
+import { createRandom, foldSeed, type Random } from '../tensor/random.ts';
+import {
+  type PreferencePair,
+  parseConversations,
+  parsePreferences,
+  parsePretrain,
+  parseTasks,
+  type Task,
+} from './formats.ts';
+import { generatePretrainDocuments, generateTasks } from './generators.ts';
+import { splitHeldOut } from './split.ts';
+
+/** A file's text and its name for messages. */
+export interface SourceText {
+  readonly name: string;
+  readonly text: string;
+  /** Whether it is the user's own. Exercises are generated beside bundled data only. */
+  readonly own: boolean;
+}
+
+export interface Split<T> {
+  readonly train: readonly T[];
+  readonly heldOut: readonly T[];
+}
+
+/** Share of the records of a file that is held out. */
+const HELD_OUT = { pretrain: 0.05, sft: 0.06, reward: 0.12, rlvf: 0.3 };
+/** Generated questions in the examination, half arithmetic, half logic. */
+const EXAMINATION_SIZE = 200;
+const EXAMINATION_SEED = 1;
+
+/** Documents. A single document (a book, a file without separators) is cut: its end is held out. */
+export function pretrainDocuments({ name, text }: SourceText): Split<string> {
+  const documents = parsePretrain(text, name);
+  if (documents.length > 1)
+    return splitHeldOut(documents, { fraction: HELD_OUT.pretrain, key: (document) => document });
+  const [book] = documents;
+  const edge = Math.floor(book.length * (1 - HELD_OUT.pretrain));
+  return { train: [book.slice(0, edge)], heldOut: [book.slice(edge)] };
+}
+
+/** Conversations, by their first question: the same question is never on both sides. */
+export function conversations({ name, text }: SourceText): Split<readonly Message[]> {
+  const all = parseConversations(text, name).map(({ messages }) => messages);
+  return splitHeldOut(all, { fraction: HELD_OUT.sft, key: firstQuestion });
+}
+
+/** Preference pairs, by their prompt. */
+export function preferences({ name, text }: SourceText): Split<PreferencePair> {
+  return splitHeldOut(parsePreferences(text, name), {
+    fraction: HELD_OUT.reward,
+    key: ({ prompt }) => firstQuestion(prompt),
+  });
+}
+
+/** Tasks that a program can check; `draw` mixes those of the file with fresh ones. */
+export function verifiableTasks(
+  source: SourceText,
+): Split<Task> & { draw(count: number, random: Random): Task[] } {
+  const { train, heldOut } = splitHeldOut(parseTasks(source.text, source.name), {
+    fraction: HELD_OUT.rlvf,
+    key: ({ prompt }) => prompt,
+  });
+  if (source.own) {
+    return {
+      train,
+      heldOut,
+      draw: (count, random) => Array.from({ length: count }, () => random.pick(train)),
+    };
+  }
+  const examination = generateTasks({ count: EXAMINATION_SIZE, seed: EXAMINATION_SEED, split: 'heldOut' });
+  return {
+    train,
+    heldOut: [...heldOut, ...examination],
+    // Three of four questions are fresh ones.
+    draw: (count, random) =>
+      Array.from({ length: count }, () => {
+        if (random.uniform() < 0.25) return random.pick(train);
+        return random.pick(generateTasks({ count: 2, seed: random.integer(2 ** 31), split: 'train' }));
+      }),
+  };
+}
+
+/** Texts of arithmetic and logic for one epoch of pretraining. */
+export function exerciseDocuments(count: number, seed: number, epoch: number): string[] {
+  return generatePretrainDocuments({ count, seed: foldSeed(foldSeed(seed, 'documents'), epoch) });
+}
+
+/** Exercises with model answers for one epoch of fine-tuning. */
+export function exerciseConversations(count: number, seed: number, epoch: number): (readonly Message[])[] {
+  return generateTasks({ count, seed: foldSeed(foldSeed(seed, 'exercises'), epoch), split: 'train' }).map(
+    toConversation,
+  );
+}
+
+/** A fixed sample of exercises from the held-out facts. */
+export function heldOutExercises(count: number): (readonly Message[])[] {
+  return generateTasks({ count, seed: EXAMINATION_SEED + 1, split: 'heldOut' }).map(toConversation);
+}
+
+/** What the tokenizer is trained on: the training text of all stages. */
+export function tokenizerTexts(
+  documents: readonly string[],
+  chats: readonly (readonly Message[])[],
+  seed: number,
+): string[] {
+  const random = createRandom(seed);
+  return [
+    ...documents,
+    ...chats.flatMap((messages) => messages.map(({ content }) => content)),
+    ...exerciseDocuments(200, random.integer(2 ** 31), 0),
+  ];
+}
+
+function toConversation({ prompt, answer }: { readonly prompt: string; readonly answer: string }): Message[] {
+  return [
+    { role: 'user', content: prompt },
+    { role: 'assistant', content: answer },
+  ];
+}
+
+function firstQuestion(messages: readonly Message[]): string {
+  return messages.find(({ role }) => role === 'user')?.content ?? '';
+}

@@ -1,0 +1,341 @@
+/**
+ * @file From raw text to a chatting, reasoning model: runs the stages in order, each from the checkpoint of the one
+ * before, and keeps on disk what is needed to go on after an interruption.
+ *
+ * A finished stage leaves `<out>/<checkpoint>/`; one in progress leaves `<out>/.progress/<stage>.safetensors`. Both
+ * carry a fingerprint of everything that they depend on (settings, data, the stage before), so that work is taken up
+ * again exactly where it fits and done anew where it does not.
+ */
+
+import { createHash } from 'node:crypto';
+import { existsSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Message, renderPrompt } from './chat-format.ts';
+import {
+  type Checkpoint,
+  loadCheckpoint,
+  loadTrainingState,
+  saveCheckpoint,
+  saveTrainingState,
+} from './checkpoint.ts';
+import type { ModelConfig } from './config.ts';
+import {
+  conversations,
+  exerciseConversations,
+  exerciseDocuments,
+  heldOutExercises,
+  preferences,
+  pretrainDocuments,
+  type SourceText,
+  tokenizerTexts,
+  verifiableTasks,
+} from './data/datasets.ts';
+import { UserError } from './errors.ts';
+import type { Text } from './i18n.ts';
+import { openMetrics } from './metrics.ts';
+import { gptParameters } from './model.ts';
+import type { Recipe } from './recipes.ts';
+import { pretrain } from './stages/pretrain.ts';
+import { rewardParameters, trainRewardModel } from './stages/reward-model.ts';
+import { trainRlhf } from './stages/rlhf.ts';
+import { trainRlvf } from './stages/rlvf.ts';
+import { supervisedFineTune } from './stages/sft.ts';
+import {
+  type Evaluation,
+  STAGES,
+  type StageContext,
+  type StageIo,
+  type StageName,
+  type StageResult,
+  type StepRecord,
+} from './stages/stage.ts';
+import type { Runtime } from './tensor/index.ts';
+import { Tokenizer } from './tokenizer.ts';
+
+/** Folder of each stage's checkpoint. */
+export const CHECKPOINTS: Readonly<Record<StageName, string>> = {
+  pretrain: 'pretrain_final',
+  sft: 'sft_final',
+  reward: 'reward_model',
+  rlhf: 'rlhf_final',
+  rlvf: 'rlvf_final',
+};
+
+export interface PipelineOptions {
+  readonly runtime: Runtime;
+  /** The shape of the model; its vocabulary size is what the tokenizer is asked for. */
+  readonly config: ModelConfig;
+  readonly recipe: Recipe;
+  readonly skip: ReadonlySet<StageName>;
+  readonly seed: number;
+  readonly out: string;
+  /** The texts of the stages that have data of their own. */
+  readonly data: Readonly<Record<'pretrain' | 'sft' | 'reward' | 'rlvf', SourceText>>;
+  /** Train even what is finished. */
+  readonly restart: boolean;
+  /** Seconds between saves of the state in progress. */
+  readonly saveInterval: number;
+}
+
+/** What the caller shows. */
+export interface PipelineUi {
+  stageStarts(stage: StageName, resumedAt: number | undefined): void;
+  step(stage: StageName, record: StepRecord & { readonly tokensPerSecond: number }): void;
+  note(message: Text): void;
+  /** A stage is trained, skipped or was finished before. */
+  stageEnds(summary: StageSummary, checkpoint: Checkpoint): Promise<void>;
+  /** Whether the person asked to stop; the state is then saved and the pipeline ends with `Interrupted`. */
+  readonly interrupted: boolean;
+}
+
+export interface StageSummary {
+  readonly stage: StageName;
+  readonly outcome: 'trained' | 'finished before' | 'skipped';
+  /** Seconds of training, over all runs that it took. */
+  readonly seconds: number;
+  readonly evaluations: readonly Evaluation[];
+}
+
+/** Thrown between two steps after the state was saved. */
+export class Interrupted extends Error {}
+
+/** Run the stages that are not skipped; resolves to what each did. */
+export async function runPipeline(options: PipelineOptions, ui: PipelineUi): Promise<StageSummary[]> {
+  const { runtime, recipe, seed, out, data, skip } = options;
+  const summaries: StageSummary[] = [];
+  const checkpoints: Partial<Record<StageName, Checkpoint>> = {};
+  /** The checkpoint of an earlier stage, read when a later one first needs it. */
+  const need = (stage: StageName): Checkpoint => {
+    checkpoints[stage] ??= loadStage(stage, out);
+    return checkpoints[stage];
+  };
+  const parent = (stage: StageName): unknown => need(stage).extra['fingerprint'] ?? 'unknown';
+
+  const run = async (
+    stage: StageName,
+    dependsOn: unknown,
+    prepare: () => Pick<StageContext, 'config' | 'tokenizer'>,
+    train: (context: StageContext) => Promise<StageResult>,
+  ): Promise<void> => {
+    const directory = join(out, CHECKPOINTS[stage]);
+    const fingerprint = createHash('sha256')
+      .update(JSON.stringify([stage, seed, dependsOn]))
+      .digest('hex');
+    const finished = options.restart ? undefined : loadFinished(stage, out, fingerprint);
+    if (finished) {
+      checkpoints[stage] = finished;
+      const summary: StageSummary = {
+        stage,
+        outcome: 'finished before',
+        seconds: Number(finished.extra['seconds'] ?? 0),
+        evaluations: (finished.extra['evaluations'] as Evaluation[] | undefined) ?? [],
+      };
+      summaries.push(summary);
+      await ui.stageEnds(summary, finished);
+      return;
+    }
+    const { config, tokenizer } = prepare();
+    const { io, seconds, close } = openStage(stage, fingerprint, options, ui);
+    let result: StageResult;
+    try {
+      result = await train({ runtime, config, tokenizer, seed, io });
+    } finally {
+      close();
+    }
+    const extra = { fingerprint, seconds: seconds(), evaluations: result.evaluations };
+    saveCheckpoint(directory, { params: result.weights, config, tokenizer, stage, extra });
+    rmSync(progressFile(stage, out), { force: true });
+    const checkpoint = { params: result.weights, config, tokenizer, stage, extra };
+    checkpoints[stage] = checkpoint;
+    const summary: StageSummary = {
+      stage,
+      outcome: 'trained',
+      seconds: extra.seconds,
+      evaluations: result.evaluations,
+    };
+    summaries.push(summary);
+    await ui.stageEnds(summary, checkpoint);
+  };
+  const fromParent = (stage: StageName) => (): Checkpoint => need(stage);
+
+  const documents = pretrainDocuments(data.pretrain);
+  const chats = conversations(data.sft);
+  const pairs = preferences(data.reward);
+  const tasks = verifiableTasks(data.rlvf);
+
+  for (const stage of STAGES) {
+    if (skip.has(stage)) {
+      summaries.push({ stage, outcome: 'skipped', seconds: 0, evaluations: [] });
+      continue;
+    }
+    switch (stage) {
+      case 'pretrain': {
+        const { generatedDocuments, ...settings } = recipe.pretrain;
+        const generate = data.pretrain.own
+          ? undefined
+          : (epoch: number) => exerciseDocuments(generatedDocuments, seed, epoch);
+        const prepare = () => {
+          const texts = tokenizerTexts(documents.train, chats.train, seed);
+          const tokenizer = Tokenizer.train(texts, { vocabSize: options.config.vocabSize });
+          return { tokenizer, config: { ...options.config, vocabSize: tokenizer.vocabSize } };
+        };
+        const dependsOn = [options.config, recipe.pretrain, data.pretrain, data.sft];
+        await run(stage, dependsOn, prepare, (context) =>
+          pretrain(context, { ...documents, documents: documents.train, generate }, settings),
+        );
+        break;
+      }
+      case 'sft': {
+        const { generatedTasks, ...settings } = recipe.sft;
+        const generate = data.sft.own
+          ? undefined
+          : (epoch: number) => exerciseConversations(generatedTasks, seed, epoch);
+        const heldOut = data.sft.own ? chats.heldOut : [...chats.heldOut, ...heldOutExercises(60)];
+        await run(stage, [parent('pretrain'), recipe.sft, data.sft], fromParent('pretrain'), (context) =>
+          supervisedFineTune(
+            context,
+            need('pretrain').params,
+            { conversations: chats.train, generate, heldOut },
+            settings,
+          ),
+        );
+        break;
+      }
+      case 'reward':
+        await run(stage, [parent('sft'), recipe.reward, data.reward], fromParent('sft'), (context) =>
+          trainRewardModel(
+            context,
+            need('sft').params,
+            { pairs: pairs.train, heldOut: pairs.heldOut },
+            recipe.reward,
+          ),
+        );
+        break;
+      case 'rlhf':
+        await run(
+          stage,
+          [parent('sft'), parent('reward'), recipe.rlhf, data.sft, data.reward],
+          fromParent('sft'),
+          (context) => {
+            const prompts = rlhfPrompts(
+              context.tokenizer,
+              chats,
+              pairs,
+              context.config.contextLength - recipe.rlhf.maxNewTokens,
+            );
+            return trainRlhf(context, need('sft').params, need('reward').params, prompts, recipe.rlhf);
+          },
+        );
+        break;
+      case 'rlvf':
+        await run(stage, [parent('rlhf'), recipe.rlvf, data.rlvf], fromParent('rlhf'), (context) =>
+          trainRlvf(context, need('rlhf').params, tasks, recipe.rlvf),
+        );
+        break;
+    }
+  }
+  return summaries;
+}
+
+/** Longest prompt, in tokens, on which RLHF practises: short ones keep the batches small. */
+const LONGEST_RLHF_PROMPT = 48;
+
+/** First questions of the conversations and prompts of the pairs; those held out of either stage stay held out. */
+function rlhfPrompts(
+  tokenizer: Tokenizer,
+  chats: ReturnType<typeof conversations>,
+  pairs: ReturnType<typeof preferences>,
+  room: number,
+) {
+  const firstTurn = (messages: readonly Message[]): readonly Message[] =>
+    messages.slice(0, messages.findIndex(({ role }) => role === 'user') + 1);
+  const key = (messages: readonly Message[]): string => JSON.stringify(messages);
+  const unique = (all: readonly (readonly Message[])[]): (readonly Message[])[] => [
+    ...new Map(all.map((messages) => [key(messages), messages])).values(),
+  ];
+  const heldOut = unique([...chats.heldOut.map(firstTurn), ...pairs.heldOut.map(({ prompt }) => prompt)]);
+  const hidden = new Set(heldOut.map(key));
+  const train = unique([...chats.train.map(firstTurn), ...pairs.train.map(({ prompt }) => prompt)]).filter(
+    (messages) => !hidden.has(key(messages)),
+  );
+  const render = (all: readonly (readonly Message[])[]): Int32Array[] =>
+    all
+      .map((messages) => renderPrompt(tokenizer, messages))
+      .filter(({ length }) => length <= Math.min(room, LONGEST_RLHF_PROMPT));
+  return { prompts: render(train), heldOut: render(heldOut) };
+}
+
+function progressFile(stage: StageName, out: string): string {
+  return join(out, '.progress', `${stage}.safetensors`);
+}
+
+function loadStage(stage: StageName, out: string): Checkpoint {
+  return loadCheckpoint(join(out, CHECKPOINTS[stage]), stage === 'reward' ? rewardParameters : gptParameters);
+}
+
+/** A finished checkpoint with this fingerprint; one that is damaged or of other settings is made anew. */
+function loadFinished(stage: StageName, out: string, fingerprint: string): Checkpoint | undefined {
+  if (!existsSync(join(out, CHECKPOINTS[stage]))) return undefined;
+  try {
+    const checkpoint = loadStage(stage, out);
+    return checkpoint.extra['fingerprint'] === fingerprint ? checkpoint : undefined;
+  } catch (error) {
+    if (error instanceof UserError) return undefined;
+    throw error;
+  }
+}
+
+/** The side of a stage that touches disk and terminal. */
+function openStage(
+  stage: StageName,
+  fingerprint: string,
+  { out, restart, saveInterval }: PipelineOptions,
+  ui: PipelineUi,
+): { io: StageIo; seconds: () => number; close: () => void } {
+  const file = progressFile(stage, out);
+  const resumed = restart ? undefined : loadProgress(file, fingerprint);
+  const secondsBefore = Number(resumed?.state['seconds'] ?? 0);
+  const stepBefore = Number(resumed?.state['loggedStep'] ?? 0);
+  const startedAt = performance.now();
+  const seconds = (): number => secondsBefore + (performance.now() - startedAt) / 1000;
+  const metrics = openMetrics(out, { resumeAt: { stage, step: stepBefore } });
+  let savedAt = performance.now();
+  let stepAt = performance.now();
+  let loggedStep = stepBefore;
+  ui.stageStarts(stage, resumed ? stepBefore : undefined);
+  const io: StageIo = {
+    resumed,
+    log(record) {
+      const now = performance.now();
+      const tokensPerSecond = (record.tokens * 1000) / (now - stepAt);
+      stepAt = now;
+      loggedStep = record.step;
+      const { step, lr, loss, gradientNorm, figures } = record;
+      metrics.log({ stage, step, loss, lr, tokensPerSecond, gradientNorm, ...figures });
+      ui.step(stage, { ...record, tokensPerSecond });
+    },
+    note: ui.note,
+    offer(make) {
+      const due = performance.now() - savedAt >= saveInterval * 1000;
+      if (!due && !ui.interrupted) return;
+      const { tensors, state } = make();
+      saveTrainingState(file, { tensors, state: { ...state, fingerprint, loggedStep, seconds: seconds() } });
+      savedAt = performance.now();
+      stepAt = savedAt;
+      if (ui.interrupted) throw new Interrupted();
+    },
+  };
+  return { io, seconds, close: () => metrics.close() };
+}
+
+function loadProgress(file: string, fingerprint: string) {
+  if (!existsSync(file)) return undefined;
+  try {
+    const { tensors, state } = loadTrainingState(file);
+    const known = state as Record<string, unknown>;
+    return known['fingerprint'] === fingerprint ? { tensors, state: known } : undefined;
+  } catch (error) {
+    if (error instanceof UserError) return undefined;
+    throw error;
+  }
+}
