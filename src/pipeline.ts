@@ -49,7 +49,7 @@ import {
   type StageResult,
   type StepRecord,
 } from './stages/stage.ts';
-import type { Runtime } from './tensor/index.ts';
+import type { Runtime, Shape } from './tensor/index.ts';
 import { Tokenizer } from './tokenizer.ts';
 
 /** Folder of each stage's checkpoint. */
@@ -270,7 +270,10 @@ function progressFile(stage: StageName, out: string): string {
 }
 
 function loadStage(stage: StageName, out: string): Checkpoint {
-  return loadCheckpoint(join(out, CHECKPOINTS[stage]), stage === 'reward' ? rewardParameters : gptParameters);
+  const parameters = stage === 'reward' ? rewardParameters : gptParameters;
+  const shapes = (config: ModelConfig): Record<string, Shape> =>
+    Object.fromEntries(Object.entries(parameters(config)).map(([name, { shape }]) => [name, shape]));
+  return loadCheckpoint(join(out, CHECKPOINTS[stage]), shapes);
 }
 
 /** A finished checkpoint with this fingerprint; one that is damaged or of other settings is made anew. */

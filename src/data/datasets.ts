@@ -111,7 +111,7 @@ export function tokenizerTexts(
   return [
     ...documents,
     ...chats.flatMap((messages) => messages.map(({ content }) => content)),
-    ...exerciseDocuments(200, random.integer(2 ** 31), 0),
+    ...exerciseDocuments(40, random.integer(2 ** 31), 0),
   ];
 }
 

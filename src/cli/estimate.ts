@@ -1,0 +1,71 @@
+/** @file How long a training run will take on this machine, before it starts. */
+
+import type { ModelConfig } from '../config.ts';
+import type { SourceText } from '../data/datasets.ts';
+import { gptParameters } from '../model.ts';
+import { countParameters } from '../nn/parameters.ts';
+import type { Recipe } from '../recipes.ts';
+import type { StageName } from '../stages/stage.ts';
+import { gemm, type NdArray, type Runtime, trace } from '../tensor/index.ts';
+
+/** Share of the matrix-product peak that a training step reaches; measured on two cores (see docs/decisions.md). */
+const EFFICIENCY = 0.6;
+/** Tokens per character of Chinese text with a vocabulary of a few thousand. */
+const TOKENS_PER_CHARACTER = 0.75;
+const TOKENS_PER_EXERCISE_DOCUMENT = 110;
+const TOKENS_PER_EXERCISE = 45;
+const FIXED_SECONDS = 12;
+
+/** Seconds for the stages that are not skipped: their floating-point operations over the measured speed. */
+export async function estimateSeconds(options: {
+  readonly runtime: Runtime;
+  readonly config: ModelConfig;
+  readonly recipe: Recipe;
+  readonly data: Readonly<Record<'pretrain' | 'sft' | 'reward' | 'rlvf', SourceText>>;
+  readonly skip: ReadonlySet<StageName>;
+}): Promise<number> {
+  const { runtime, config, recipe, data, skip } = options;
+  const { pretrain, sft, reward, rlhf, rlvf } = recipe;
+  const text = (source: SourceText): number => source.text.length * TOKENS_PER_CHARACTER;
+  const beside = (source: SourceText, tokens: number): number => (source.own ? 0 : tokens);
+  const rowLength = Math.min(config.contextLength, 96);
+  // Training tokens; a forward pass alone counts a third.
+  const tokens: Record<StageName, number> = {
+    pretrain:
+      pretrain.epochs *
+      (text(data.pretrain) +
+        beside(data.pretrain, pretrain.generatedDocuments * TOKENS_PER_EXERCISE_DOCUMENT)),
+    sft: sft.epochs * (text(data.sft) * 0.6 + beside(data.sft, sft.generatedTasks * TOKENS_PER_EXERCISE)),
+    reward: reward.epochs * text(data.reward) * 1.5,
+    rlhf: rlhf.episodes * rowLength * (rlhf.ppoEpochs + 1.5),
+    rlvf: rlvf.iterations * rlvf.questions * rlvf.groupSize * rowLength * 1.8,
+  };
+  const total = Object.entries(tokens).reduce(
+    (sum, [stage, count]) => sum + (skip.has(stage as StageName) ? 0 : count),
+    0,
+  );
+  const parameters = countParameters(gptParameters(config));
+  const attention = 2 * config.numLayers * config.hiddenSize * config.contextLength;
+  const operations = 6 * (parameters + attention) * total;
+  return FIXED_SECONDS + operations / (EFFICIENCY * 1e9 * (await measureGemm(runtime)));
+}
+
+/** Matrix-product speed in GFLOP/s, best of a few products of 1024 x 1024. */
+export async function measureGemm(runtime: Runtime, size = 1024, repeats = 5): Promise<number> {
+  const matrix: NdArray = {
+    dtype: 'float32',
+    shape: [size, size],
+    data: new Float32Array(size * size).fill(0.5),
+  };
+  const executable = await runtime.compile(
+    trace({ a: matrix, b: matrix }, ({ a, b }) => ({ c: gemm(a, b) })),
+  );
+  let best = Number.POSITIVE_INFINITY;
+  for (let i = 0; i < repeats; i++) {
+    const start = performance.now();
+    await executable.run({ a: matrix, b: matrix });
+    best = Math.min(best, performance.now() - start);
+  }
+  await executable.release();
+  return (2 * size ** 3) / best / 1e6;
+}
