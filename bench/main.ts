@@ -1,0 +1,67 @@
+/** @file `npm run bench`: what this machine gives. Run `bench/peers/` in turn with it for ratios. */
+
+import { availableParallelism } from 'node:os';
+import {
+  choice,
+  createCommand,
+  createSubcommand,
+  integer,
+  parseCommand,
+  runCommand,
+} from '../src/cli/options.ts';
+import { type Text, text } from '../src/i18n.ts';
+import { benchDecode } from './decode.ts';
+import { benchNanoGpt } from './nanogpt.ts';
+import { benchTokenizer } from './tokenizer.ts';
+import { benchTrain } from './train.ts';
+
+await runCommand(async () => {
+  const program = createCommand('bench', {
+    zh: '测速。机器的快慢会漂移：请与 bench/peers 里的程序交替运行，比较比值。',
+    en: 'Measure speed. Machines drift: run the programs of bench/peers in turn and compare ratios.',
+  });
+  const whole = integer({ min: 1 });
+  const describe = (zh: string, en: string): string => text({ zh, en });
+  const add = (name: string, description: Text) =>
+    createSubcommand(program, name, description)
+      .option('--json', describe('只打印一行 JSON', 'print one line of JSON'))
+      .option('--threads <n>', describe('线程数', 'number of threads'), whole, availableParallelism());
+
+  add('train', { zh: '训练一步的速度和内存', en: 'speed and memory of training' })
+    .option(
+      '--preset <name>',
+      describe('模型规模', 'size of the model'),
+      choice(['nano', 'mini', 'small']),
+      'mini',
+    )
+    .option('--batch <n>', describe('批大小', 'batch size'), whole, 16)
+    .option('--context <n>', describe('上下文长度', 'context length'), whole, 256)
+    .option('--steps <n>', describe('测量的步数', 'steps to measure'), whole, 8)
+    .action(async ({ json, ...options }) => show(await benchTrain(options), json));
+  add('decode', { zh: '带 KV 缓存的逐词元生成', en: 'token by token with a KV cache' })
+    .option('--batch <n>', describe('同时生成的序列数', 'sequences at a time'), whole, 1)
+    .action(async ({ json, ...options }) => show(await benchDecode(options), json));
+  add('nanogpt', { zh: 'nanoGPT 的 CPU 配置，逐字符训练', en: "nanoGPT's CPU configuration, on characters" })
+    .argument('<file>', describe('文本文件', 'a text file'))
+    .option('--steps <n>', describe('训练步数', 'training steps'), whole, 2000)
+    .option('--seed <n>', describe('随机种子', 'random seed'), integer({ min: 0 }), 1337)
+    .action(async (file: string, { json, ...options }) =>
+      show(await benchNanoGpt({ file, ...options }), json),
+    );
+  add('tokenizer', { zh: '分词器的训练和编码', en: 'training and encoding of the tokenizer' })
+    .argument('<file>', describe('文本文件', 'a text file'))
+    .option('--vocab-size <n>', describe('词表大小', 'size of the vocabulary'), integer({ min: 262 }), 2000)
+    .action(async (file: string, { json, vocabSize }) => show(await benchTokenizer(file, vocabSize), json));
+  await parseCommand(program);
+});
+
+/** Figures as one line of JSON, or one a line. */
+function show(result: object, json: boolean | undefined): void {
+  if (json) {
+    console.log(JSON.stringify(result));
+    return;
+  }
+  for (const [name, value] of Object.entries(result)) {
+    console.log(`${name.padEnd(20)} ${typeof value === 'number' ? Number(value.toPrecision(5)) : value}`);
+  }
+}
