@@ -18,9 +18,10 @@ import { rollout } from '../rollout.ts';
 import { GREEDY } from '../sampling.ts';
 import { type Evaluation, STAGES, type StageName } from '../stages/stage.ts';
 import { createRandom } from '../tensor/random.ts';
-import { createNodeRuntime, type Device } from '../tensor/runtime/node.ts';
+import type { Device } from '../tensor/runtime/node.ts';
 import type { Runtime } from '../tensor/runtime/onnx-session.ts';
 import { SPECIAL } from '../tokenizer.ts';
+import { openRuntime } from './device.ts';
 import { estimateSeconds } from './estimate.ts';
 import { choice, integer, number } from './options.ts';
 import { createProgress, formatDuration, type Progress, table } from './progress.ts';
@@ -226,12 +227,7 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
   const recipe = recipeOf(options);
   const config = PRESETS[options.preset];
   const data = loadData(options.data);
-  const runtime = await createNodeRuntime(options, (reason) =>
-    print({
-      zh: `这台机器没有本机 ONNX Runtime（${reason}），改用 WebAssembly，速度会慢一些。`,
-      en: `There is no native ONNX Runtime for this machine (${reason}); using WebAssembly, which is slower.`,
-    }),
-  );
+  const runtime = await openRuntime(options);
   const seconds = await estimateSeconds({ runtime, config, recipe, data, skip });
   print({
     zh: `训练 ${options.preset} 模型：在这台机器上估计约 ${formatDuration(seconds)}（${options.threads} 线程）。可随时按 Ctrl-C，再次运行同一命令会接着训练。`,

@@ -1,0 +1,16 @@
+/** @file `npm start`: everything, from raw text to a chat with the model. */
+
+import { chat } from './chat.ts';
+import { createCommand, parseCommand, runCommand } from './options.ts';
+import { addTrainingOptions, runTraining, type TrainingOptions } from './training.ts';
+
+await runCommand(async () => {
+  const command = createCommand('start', {
+    zh: '训练分词器和全部五个阶段，然后在终端里和模型聊天。选项与 npm run train 相同。',
+    en: 'Train the tokenizer and all five stages, then chat with the model. Takes the options of npm run train.',
+  });
+  const { last, runtime } = await runTraining(
+    await parseCommand<TrainingOptions>(addTrainingOptions(command)),
+  );
+  if (last && process.stdin.isTTY && process.stdout.isTTY) await chat({ runtime, checkpoint: last });
+});
