@@ -1,5 +1,5 @@
 /**
- * @file `npm run tokenizer -- train | encode | decode | show`: make a tokenizer, use it, and look inside.
+ * @file `npm run tokenizer -- train | encode | decode | show | mask`: make a tokenizer, use it, and look inside.
  *
  *     npm run tokenizer -- train --input data/pretrain_data.txt --vocab-size 2000 --output my-tokenizer
  *     npm run tokenizer -- encode --tokenizer my-tokenizer --text 你好
@@ -10,6 +10,8 @@
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { renderConversation, showMask } from '../chat-format.ts';
+import { parseConversations } from '../data/formats.ts';
 import { UserError } from '../errors.ts';
 import { readTextFile, writeFileAtomic } from '../files.ts';
 import { text } from '../i18n.ts';
@@ -172,6 +174,16 @@ function showMerges(tokenizer: Tokenizer, given: string): void {
   }
 }
 
+function mask({ tokenizer: path, input, count }: { tokenizer: string; input: string; count: number }): void {
+  const tokenizer = loadTokenizer(path);
+  const conversations = parseConversations(readTextFile(input), input).slice(0, count);
+  const color = Boolean(process.stdout.isTTY);
+  const views = conversations.map(({ messages }) =>
+    showMask(tokenizer, renderConversation(tokenizer, messages), { color }),
+  );
+  console.log(views.join('\n\n'));
+}
+
 function tokenizerOption(command: Command): Command {
   return command.option(
     '--tokenizer <path>',
@@ -233,6 +245,16 @@ function createTokenizerCommand(): Command {
       integer({ min: 1 }),
     )
     .action(show);
+
+  tokenizerOption(
+    createSubcommand(command, 'mask', {
+      zh: '显示对话的模板和损失掩码：微调只学习标出的词元',
+      en: 'show conversations in their template, the tokens that fine-tuning learns marked',
+    }),
+  )
+    .requiredOption('--input <file>', text({ zh: '对话文件', en: 'a file of conversations' }))
+    .option('--count <n>', text({ zh: '显示多少段', en: 'how many to show' }), integer({ min: 1 }), 3)
+    .action(mask);
 
   return command;
 }
