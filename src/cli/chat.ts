@@ -5,8 +5,7 @@
  *     echo 你好 | npm run --silent generate -- --interactive        # the answers alone
  */
 
-import { createInterface } from 'node:readline';
-import { type Readable, Writable } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 import { type Message, renderPrompt, truncateHistory } from '../chat-format.ts';
 import type { Checkpoint } from '../checkpoint.ts';
 import { createDecoder } from '../decoder.ts';
@@ -16,6 +15,7 @@ import { text } from '../i18n.ts';
 import type { SamplingOptions } from '../sampling.ts';
 import { createRandom, type Runtime } from '../tensor/index.ts';
 import type { Tokenizer } from '../tokenizer.ts';
+import { openLines } from './lines.ts';
 import { formatCount } from './progress.ts';
 
 /** Where a conversation takes place; the process's own streams when not given. */
@@ -41,8 +41,6 @@ export interface ChatOptions {
   readonly raw?: boolean;
   readonly streams?: ChatStreams;
 }
-
-const PROMPT = '> ';
 
 /** A model that was only pretrained knows no conversations: it continues texts. */
 export function writesRawText({ stage }: Pick<Checkpoint, 'stage'>): boolean {
@@ -105,21 +103,28 @@ export async function chat(options: ChatOptions): Promise<void> {
     let written = '';
     let count = 0;
     let finish: Finish | undefined;
-    const start = performance.now();
+    let firstAt = 0;
     interrupted = false;
     for await (const piece of generate({ decoder, tokenizer, prompt, maxNewTokens, sampling, random })) {
       if (interrupted) break;
       output.write(terminal ? withoutControls(piece.text) : piece.text);
       written += piece.text;
-      count++;
+      if (++count === 1) firstAt = performance.now();
       finish = piece.finish;
     }
     output.write('\n');
     if (!raw) history = [...history, { role: 'assistant', content: written }];
     if (!terminal) return;
-    const rate = formatCount((1000 * count) / (performance.now() - start));
+    // The first token waits for the prompt; how fast the model writes shows from the second on.
+    const rate = (1000 * (count - 1)) / (performance.now() - firstAt);
     remark(
-      `${describeFinish(finish, maxNewTokens)}${count} ${text({ zh: '个词元', en: 'tokens' })} · ${rate}/s`,
+      [
+        describeFinish(finish, maxNewTokens),
+        `${count} ${text({ zh: '个词元', en: 'tokens' })}`,
+        count > 1 ? `${formatCount(rate)} ${text({ zh: '词元/秒', en: 'tokens/s' })}` : '',
+      ]
+        .filter((part) => part !== '')
+        .join(' · '),
     );
   };
 
@@ -141,16 +146,21 @@ export async function chat(options: ChatOptions): Promise<void> {
     return true;
   };
 
-  const lines = openLines({ input, output }, terminal, () => {
-    if (answering) {
+  const lines = openLines(input, output, terminal, {
+    onInterrupt() {
+      if (answering) {
+        interrupted = true;
+        return 'ignore';
+      }
+      if (interrupted) return 'leave';
       interrupted = true;
-      return 'ignore';
-    }
-    if (interrupted) return 'leave';
-    interrupted = true;
-    output.write('\n');
-    remark(text({ zh: '再按一次 Ctrl-C 离开。', en: 'Press Ctrl-C again to leave.' }));
-    return 'prompt';
+      output.write('\n');
+      remark(text({ zh: '再按一次 Ctrl-C 离开。', en: 'Press Ctrl-C again to leave.' }));
+      return 'prompt';
+    },
+    onEnd() {
+      interrupted = true;
+    },
   });
   if (terminal) {
     remark(
@@ -170,7 +180,7 @@ export async function chat(options: ChatOptions): Promise<void> {
     for (;;) {
       const line = first ?? (await lines.next());
       if (line === undefined) break;
-      if (first !== undefined && terminal) output.write(`${PROMPT}${first}\n`);
+      if (first !== undefined) lines.echo(first);
       first = undefined;
       interrupted = false;
       if (line.trim() === '') continue;
@@ -211,102 +221,17 @@ function fitHistory(
   return truncateHistory(tokenizer, messages, Math.max(maxLength - reserved, Math.min(last, maxLength - 1)));
 }
 
-/** What a Ctrl-C does: nothing more, a new prompt, or the end. */
-type InterruptAction = 'ignore' | 'prompt' | 'leave';
-
-interface Lines {
-  /** The next line; undefined at the end. */
-  next(): Promise<string | undefined>;
-  close(): void;
-}
-
-/**
- * Lines as they are typed or piped in. In a terminal, what is typed while nobody asks for a line is kept and not shown,
- * so that it does not run into the answer; it appears at the next prompt.
- */
-function openLines(
-  { input, output }: Pick<ChatStreams, 'input' | 'output'>,
-  terminal: boolean,
-  onInterrupt: () => InterruptAction,
-): Lines {
-  const queue: string[] = [];
-  let waiting: ((line: string | undefined) => void) | undefined;
-  let ended = false;
-  const screen = terminal ? mutableScreen(output, () => waiting !== undefined) : undefined;
-  const readline = createInterface({ input, output: screen, terminal, prompt: PROMPT, historySize: 500 });
-  const give = (line: string | undefined): void => {
-    const receive = waiting;
-    waiting = undefined;
-    receive?.(line);
-  };
-  readline.on('line', (line) => {
-    if (waiting) give(line);
-    else queue.push(line);
-  });
-  readline.on('close', () => {
-    ended = true;
-    if (terminal) {
-      if (waiting) output.write('\n');
-      else onInterrupt();
-    }
-    give(undefined);
-  });
-  readline.on('SIGINT', () => {
-    if (waiting && readline.line !== '') {
-      // As in a shell: give the line up.
-      readline.write(null, { ctrl: true, name: 'e' });
-      readline.write(null, { ctrl: true, name: 'u' });
-      return;
-    }
-    const action = onInterrupt();
-    if (action === 'leave') readline.close();
-    else if (action === 'prompt') readline.prompt();
-  });
-  return {
-    next() {
-      const queued = queue.shift();
-      if (queued !== undefined) {
-        if (terminal) output.write(`${PROMPT}${queued}\n`);
-        return Promise.resolve(queued);
-      }
-      if (ended) return Promise.resolve(undefined);
-      return new Promise((resolve) => {
-        waiting = resolve;
-        if (terminal) readline.prompt(true);
-      });
-    },
-    close: () => readline.close(),
-  };
-}
-
-/** A screen for readline that shows nothing while `visible` says no. */
-function mutableScreen(output: ChatStreams['output'], visible: () => boolean): Writable {
-  const screen = new Writable({
-    decodeStrings: false,
-    write(chunk, _, done) {
-      if (visible()) output.write(chunk);
-      done();
-    },
-  });
-  output.on('resize', () => screen.emit('resize'));
-  return Object.defineProperties(screen, {
-    isTTY: { value: true },
-    columns: { get: () => output.columns },
-  });
-}
-
 function describeFinish(finish: Finish | undefined, maxNewTokens: number): string {
-  if (finish === 'stop') return '';
-  const reason =
-    finish === undefined
-      ? text({ zh: '已停止', en: 'stopped' })
-      : finish === 'length'
-        ? text({
-            zh: `到了 --max-length ${maxNewTokens}`,
-            en: `--max-length ${maxNewTokens} reached`,
-          })
-        : text({ zh: '上下文已满', en: 'the context is full' });
-  return `${reason} · `;
+  switch (finish) {
+    case 'stop':
+      return '';
+    case 'length':
+      return text({ zh: `到了 --max-length ${maxNewTokens}`, en: `--max-length ${maxNewTokens} reached` });
+    case 'context':
+      return text({ zh: '上下文已满', en: 'the context is full' });
+    case undefined:
+      return text({ zh: '已停止', en: 'stopped' });
+  }
 }
 
 function helpText(raw: boolean): string {
