@@ -16,6 +16,7 @@ import { Interrupted, type PipelineUi, runPipeline, type StageSummary } from '..
 import { RECIPES, type Recipe } from '../recipes.ts';
 import { rollout } from '../rollout.ts';
 import { GREEDY } from '../sampling.ts';
+import { createScorer, renderForScoring } from '../stages/reward-model.ts';
 import { type Evaluation, STAGES, type StageName } from '../stages/stage.ts';
 import { createRandom } from '../tensor/random.ts';
 import type { Device } from '../tensor/runtime/node.ts';
@@ -278,10 +279,10 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
         });
       }
       for (const evaluation of summary.evaluations) console.log(`  ${describeEvaluation(evaluation)}`);
-      if (summary.stage !== 'reward') {
-        last = checkpoint;
-        if (summary.outcome === 'trained') await printSamples(runtime, checkpoint);
-      }
+      if (summary.stage !== 'reward') last = checkpoint;
+      if (summary.outcome !== 'trained') return;
+      if (summary.stage === 'reward') await printScores(runtime, checkpoint);
+      else await printSamples(runtime, checkpoint);
     },
   };
   try {
@@ -363,6 +364,30 @@ function printSummary(summaries: readonly StageSummary[]): void {
     ]);
   });
   console.log(`\n${table([head, ...rows])}\n`);
+}
+
+const SCORED_QUESTION = '我今天心情不好。';
+const SCORED_ANSWERS = [
+  '听起来你今天不太顺心。愿意的话，可以和我说说发生了什么。',
+  '哦。',
+  '关我什么事，别来烦我。',
+];
+
+/** Print how the reward model scores a kind, a curt and a rude answer. */
+async function printScores(
+  runtime: Runtime,
+  { params: weights, config, tokenizer }: Checkpoint,
+): Promise<void> {
+  const sequences = SCORED_ANSWERS.map((answer) =>
+    renderForScoring(tokenizer, [{ role: 'user', content: SCORED_QUESTION }], answer),
+  );
+  const length = Math.max(...sequences.map((sequence) => sequence.length));
+  const scorer = await createScorer({ runtime, config, weights, batchSize: sequences.length, length });
+  const rewards = await scorer.score(sequences);
+  await scorer.release();
+  SCORED_ANSWERS.forEach((answer, i) => {
+    console.log(`  ${rewards[i].toFixed(2).padStart(6)}  ${SCORED_QUESTION} → ${answer}`);
+  });
 }
 
 const SAMPLE_QUESTIONS = ['你好', '你是谁？', '天空为什么是蓝色的？', '27+15等于多少？'];

@@ -82,7 +82,8 @@ export function explainedVariance(values: ArrayLike<number>, returns: ArrayLike<
 
 /** k3, an unbiased and never negative estimate of KL(policy ‖ reference): `e^{-x} - 1 + x`, x the log ratio. */
 export function k3(logRatio: number): number {
-  return Math.exp(-logRatio) - 1 + logRatio;
+  // expm1, because e^{-x} - 1 of a small x would be rounded to below -x.
+  return Math.expm1(-logRatio) + logRatio;
 }
 
 /** The KL coefficient follows a target (Ziegler et al. 2019): up when KL is above it, down when below. */

@@ -180,19 +180,25 @@ export interface RenderedPair {
   readonly rejected: Int32Array;
 }
 
-/** Both conversations of each pair as tokens up to and including the answer's `<|im_end|>`; pairs too long are left out. */
+/** A conversation as the reward model reads it: up to and including the answer's `<|im_end|>`. */
+export function renderForScoring(
+  tokenizer: Tokenizer,
+  prompt: readonly Message[],
+  answer: string,
+): Int32Array {
+  const { ids, mask } = renderConversation(tokenizer, [...prompt, { role: 'assistant', content: answer }]);
+  return ids.subarray(0, mask.lastIndexOf(1) + 1);
+}
+
+/** Both conversations of each pair as tokens; pairs that are too long are left out. */
 export function renderPairs(
   tokenizer: Tokenizer,
   pairs: readonly PreferencePair[],
   contextLength: number,
 ): { rendered: RenderedPair[]; skipped: number } {
-  const render = (prompt: readonly Message[], answer: string): Int32Array => {
-    const { ids, mask } = renderConversation(tokenizer, [...prompt, { role: 'assistant', content: answer }]);
-    return ids.subarray(0, mask.lastIndexOf(1) + 1);
-  };
   const all = pairs.map(({ prompt, chosen, rejected }) => ({
-    chosen: render(prompt, chosen),
-    rejected: render(prompt, rejected),
+    chosen: renderForScoring(tokenizer, prompt, chosen),
+    rejected: renderForScoring(tokenizer, prompt, rejected),
   }));
   const rendered = all.filter(
     ({ chosen, rejected }) => Math.max(chosen.length, rejected.length) <= contextLength,
