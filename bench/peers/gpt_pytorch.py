@@ -48,13 +48,15 @@ class Block(nn.Module):
         q, k, v = self.project(x, cos, sin)
         return self.finish(x, F.scaled_dot_product_attention(q, k, v, is_causal=True))
 
-    def decode(self, x, cos, sin, keys, values, position):
-        """One new token x [B, 1, C]; the caches [B, H, context, D] are written in place."""
-        q, k, v = self.project(x, cos, sin)
-        keys[:, :, position : position + 1] = k
-        values[:, :, position : position + 1] = v
-        past = (keys[:, :, : position + 1], values[:, :, : position + 1])
-        return self.finish(x, F.scaled_dot_product_attention(q, *past))
+    def decode(self, x, cos, sin, cache, position):
+        """One new token x [B, C]; the cache [2, B, H, context, D] is written in place."""
+        b, c = x.shape
+        qkv = self.c_attn(self.attention_norm(x)).view(b, 3, self.heads, 1, c // self.heads)
+        qk = rotary(qkv[:, :2], cos, sin)  # both in one go: at this size, calls cost more than arithmetic
+        cache[0, :, :, position] = qk[:, 1, :, 0]
+        cache[1, :, :, position] = qkv[:, 2, :, 0]
+        keys, values = cache[:, :, :, : position + 1].unbind()
+        return self.finish(x, F.scaled_dot_product_attention(qk[:, 0], keys, values))
 
 
 class GPT(nn.Module):
@@ -87,16 +89,15 @@ class GPT(nn.Module):
         """Room for the keys and values of every block."""
         channels = self.embedding.embedding_dim
         heads = self.blocks[0].heads
-        shape = (batch, heads, self.context, channels // heads)
-        return [(torch.zeros(shape), torch.zeros(shape)) for _ in self.blocks]
+        return [torch.zeros(2, batch, heads, self.context, channels // heads) for _ in self.blocks]
 
     def decode(self, ids, position, caches):
         """Logits [B, V] after one more token ids [B]."""
-        x = self.embedding(ids[:, None])
+        x = self.embedding(ids)
         cos, sin = self.cos[position], self.sin[position]
-        for block, (keys, values) in zip(self.blocks, caches):
-            x = block.decode(x, cos, sin, keys, values, position)
-        return F.linear(self.norm(x[:, 0]), self.embedding.weight)
+        for block, cache in zip(self.blocks, caches):
+            x = block.decode(x, cos, sin, cache, position)
+        return F.linear(self.norm(x), self.embedding.weight)
 
 
 def adamw(model, betas, rate):
