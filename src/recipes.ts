@@ -46,8 +46,8 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
     },
   },
   mini: {
-    pretrain: { epochs: 8, batchSize: 16, learningRate: 1.5e-3, warmupSteps: 30, generatedDocuments: 600 },
-    sft: { epochs: 10, batchSize: 16, learningRate: 6e-4, generatedTasks: 1500 },
+    pretrain: { epochs: 8, batchSize: 4, learningRate: 1e-3, warmupSteps: 100, generatedDocuments: 600 },
+    sft: { epochs: 10, batchSize: 4, learningRate: 5e-4, generatedTasks: 1500 },
     reward: { epochs: 2, batchSize: 16, learningRate: 1e-4 },
     rlhf: { ...RLHF, episodes: 960, batchSize: 32, miniBatchSize: 16, learningRate: 5e-5, maxNewTokens: 48 },
     rlvf: {
