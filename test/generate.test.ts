@@ -1,0 +1,261 @@
+import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import fc from 'fast-check';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { saveCheckpoint } from '../src/checkpoint.ts';
+import { findCheckpoint, loadWriter, resolveCheckpoint } from '../src/cli/writer.ts';
+import { createDecoder, type Decoder } from '../src/decoder.ts';
+import { UserError } from '../src/errors.ts';
+import {
+  DEFAULT_SAMPLING,
+  type GeneratedToken,
+  type GenerateOptions,
+  generate,
+  generateText,
+  rawPrompt,
+} from '../src/generate.ts';
+import { setLanguage } from '../src/i18n.ts';
+import { initializeParameters } from '../src/nn/parameters.ts';
+import { GREEDY, PLAIN_SAMPLING } from '../src/sampling.ts';
+import { rewardParameters } from '../src/stages/reward-model.ts';
+import { createRandom } from '../src/tensor/index.ts';
+import { createNodeRuntime } from '../src/tensor/runtime/node.ts';
+import { SPECIAL } from '../src/tokenizer.ts';
+import { scriptedDecoder, tinyCheckpoint } from './support/writer.ts';
+
+const checkpoint = tinyCheckpoint();
+const { tokenizer, config, params } = checkpoint;
+const { vocabSize } = config;
+let decoder: Decoder;
+
+beforeAll(async () => {
+  const runtime = await createNodeRuntime({ threads: 1 });
+  decoder = await createDecoder({ runtime, config, weights: params, batchSize: 1 });
+});
+afterAll(() => decoder.release());
+afterEach(() => setLanguage('en'));
+
+async function collect(options: Partial<GenerateOptions>): Promise<GeneratedToken[]> {
+  const pieces: GeneratedToken[] = [];
+  const complete: GenerateOptions = {
+    decoder,
+    tokenizer,
+    prompt: tokenizer.encode('你好'),
+    maxNewTokens: 20,
+    sampling: PLAIN_SAMPLING,
+    random: createRandom(1),
+    ...options,
+  };
+  for await (const piece of generate(complete)) pieces.push(piece);
+  return pieces;
+}
+
+describe('generate', () => {
+  test('the texts joined are the decoding of all tokens, and no piece ends inside a character', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.string({ unit: 'grapheme', minLength: 1, maxLength: 12 }), async (written) => {
+        const tokens = [...tokenizer.encode(written), SPECIAL.imEnd];
+        const pieces = await collect({
+          decoder: scriptedDecoder(tokens, { vocabSize, maxLength: 500 }),
+          maxNewTokens: 400,
+          sampling: GREEDY,
+        });
+        expect(pieces.map(({ token }) => token)).toEqual(tokens);
+        expect(pieces.map(({ text }) => text).join('')).toBe(tokenizer.decode(tokens, { skipSpecial: true }));
+        if (!written.includes('\ufffd')) for (const { text } of pieces) expect(text).not.toContain('\ufffd');
+      }),
+      { numRuns: 30 },
+    );
+  });
+
+  test('the same with a model that writes noise, half characters at the end included', async () => {
+    for (let seed = 0; seed < 5; seed++) {
+      const pieces = await collect({ random: createRandom(seed), stopTokens: [] });
+      const tokens = pieces.map(({ token }) => token);
+      expect(pieces.map(({ text }) => text).join('')).toBe(tokenizer.decode(tokens, { skipSpecial: true }));
+    }
+  });
+
+  test('follows the full forward pass of the model: every token is the best after all before it', async () => {
+    const prompt = tokenizer.encode('今天');
+    const pieces = await collect({ prompt, sampling: GREEDY, maxNewTokens: 6, stopTokens: [] });
+    const sequence = [...prompt];
+    for (const { token } of pieces) {
+      const [logits] = await decoder.prefill([sequence]);
+      expect(logits.indexOf(Math.max(...logits))).toBe(token);
+      sequence.push(token);
+    }
+  });
+
+  test.each([SPECIAL.imEnd, SPECIAL.eos])('ends at the stop token %i, which has no text', async (stop) => {
+    const [a, b] = tokenizer.encode('你好，世界');
+    const pieces = await collect({
+      decoder: scriptedDecoder([a, b, stop, a], { vocabSize }),
+      sampling: GREEDY,
+    });
+    expect(pieces.map(({ token }) => token)).toEqual([a, b, stop]);
+    expect(pieces.at(-1)).toEqual({ token: stop, text: '', finish: 'stop' });
+    expect(pieces.slice(0, -1).every(({ finish }) => finish === undefined)).toBe(true);
+  });
+
+  test('ends after maxNewTokens, and at the end of the context', async () => {
+    const cut = await collect({ maxNewTokens: 3, stopTokens: [] });
+    expect(cut).toHaveLength(3);
+    expect(cut.at(-1)?.finish).toBe('length');
+    const prompt = new Int32Array(config.contextLength - 5).fill(70);
+    const full = await collect({ prompt, maxNewTokens: 100, stopTokens: [] });
+    expect(full).toHaveLength(5);
+    expect(full.at(-1)?.finish).toBe('context');
+  });
+
+  test('runs no step for a token that nobody asks for', async () => {
+    const scripted = scriptedDecoder([70], { vocabSize });
+    let count = 0;
+    for await (const _ of generate({
+      decoder: scripted,
+      tokenizer,
+      prompt: [1],
+      maxNewTokens: 50,
+      sampling: GREEDY,
+      random: createRandom(1),
+    })) {
+      if (++count === 4) break;
+    }
+    expect(scripted.steps).toEqual([70, 70, 70]);
+  });
+
+  test('a prompt without room for an answer is refused with both lengths and the fix', async () => {
+    const prompt = new Int32Array(config.contextLength).fill(70);
+    await expect(collect({ prompt })).rejects.toThrow(UserError);
+    await expect(collect({ prompt })).rejects.toThrow(
+      /64 tokens.*holds 64.*shorten the prompt to at most 63/,
+    );
+    await expect(collect({ prompt: new Int32Array(300).fill(70) })).rejects.toThrow(/300 tokens/);
+    setLanguage('zh');
+    await expect(collect({ prompt })).rejects.toThrow(/64 个词元.*缩短到 63/);
+    await expect(collect({ prompt: [] })).rejects.toThrow(RangeError);
+  });
+
+  test('sampling options out of range are refused', async () => {
+    await expect(collect({ sampling: { ...PLAIN_SAMPLING, topP: Number.NaN } })).rejects.toThrow(/--top-p/);
+  });
+
+  test('the same seed writes the same, another seed something else', async () => {
+    const write = (seed: number): Promise<string> =>
+      generateText({
+        decoder,
+        tokenizer,
+        prompt: tokenizer.encode('你好'),
+        maxNewTokens: 20,
+        sampling: DEFAULT_SAMPLING,
+        random: createRandom(seed),
+      });
+    expect(await write(5)).toBe(await write(5));
+    expect(await write(5)).not.toBe(await write(6));
+  });
+
+  test('the repetition penalty counts words of the answer, not digits, punctuation or the prompt', async () => {
+    const [word, other, digit] = tokenizer.encode('ab5');
+    /** Wants `first` a little more than `second`, always. */
+    const undecided = (first: number, second: number): Decoder => {
+      const logits = new Float32Array(vocabSize);
+      logits[first] = 10;
+      logits[second] = 9.9;
+      return {
+        ...scriptedDecoder([0], { vocabSize }),
+        prefill: async () => [logits],
+        step: async () => [logits],
+      };
+    };
+    const write = async (first: number, second: number): Promise<number[]> => {
+      const pieces = await collect({
+        decoder: undecided(first, second),
+        prompt: [first],
+        sampling: { ...GREEDY, repetitionPenalty: 1.2 },
+        maxNewTokens: 3,
+      });
+      return pieces.map(({ token }) => token);
+    };
+    expect(await write(word, other)).toEqual([word, other, word]);
+    expect(await write(digit, word)).toEqual([digit, digit, digit]);
+  });
+
+  test('a raw text begins after the end of another', () => {
+    expect([...rawPrompt(tokenizer, '你好')]).toEqual([SPECIAL.eos, ...tokenizer.encode('你好')]);
+    expect([...rawPrompt(tokenizer, '')]).toEqual([SPECIAL.eos]);
+  });
+});
+
+describe('checkpoints that can write', () => {
+  let folder: string;
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'my-llm-generate-'));
+  });
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+  test('the most advanced is found, and messages name what is missing', () => {
+    expect(findCheckpoint(folder)).toBeUndefined();
+    expect(() => resolveCheckpoint(undefined, folder)).toThrow(/npm run train.*--checkpoint/);
+    saveCheckpoint(join(folder, 'pretrain_final'), { ...checkpoint, stage: 'pretrain' });
+    expect(findCheckpoint(folder)).toBe(join(folder, 'pretrain_final'));
+    saveCheckpoint(join(folder, 'sft_final'), checkpoint);
+    expect(findCheckpoint(folder)).toBe(join(folder, 'sft_final'));
+    expect(resolveCheckpoint(folder)).toBe(join(folder, 'sft_final'));
+    expect(resolveCheckpoint(join(folder, 'sft_final', 'model.safetensors'))).toBe(join(folder, 'sft_final'));
+    expect(() => resolveCheckpoint(join(folder, 'sft_final', 'config.json'))).toThrow(/is a file/);
+    expect(loadWriter(join(folder, 'sft_final')).stage).toBe('sft');
+    expect(() => loadWriter(join(folder, 'nowhere'))).toThrow(/nowhere.*missing/);
+  });
+
+  test('a reward model is refused for what it is', () => {
+    const dir = join(folder, 'reward_model');
+    const weights = initializeParameters(rewardParameters(config), 1);
+    saveCheckpoint(dir, { ...checkpoint, params: weights, stage: 'reward' });
+    expect(() => loadWriter(dir)).toThrow(UserError);
+    expect(() => loadWriter(dir)).toThrow(/reward model.*--checkpoint/);
+  });
+
+  /** The command in a process of its own. */
+  const command = (...options: string[]): Promise<{ stdout: string; stderr: string; code: number }> =>
+    promisify(execFile)(process.execPath, [
+      '--import',
+      'tsx',
+      'src/cli/generate.ts',
+      '--lang',
+      'en',
+      ...options,
+    ])
+      .then((streams) => ({ ...streams, code: 0 }))
+      .catch(({ stdout, stderr, code }) => ({ stdout, stderr, code }));
+
+  test('the command prints the answer alone, the same for the same seed', async () => {
+    const options = [
+      '--checkpoint',
+      join(folder, 'sft_final'),
+      '--prompt',
+      '你好',
+      '--seed',
+      '3',
+      '--max_length',
+      '8',
+    ];
+    const [first, second] = await Promise.all([command(...options), command(...options)]);
+    expect(first).toMatchObject({ code: 0, stderr: '' });
+    expect(first.stdout).toMatch(/.+\n$/);
+    expect(second).toEqual(first);
+  });
+
+  test('the command refuses contradictions and a missing prompt in one line', async () => {
+    const [greedy, silent] = await Promise.all([
+      command('--prompt', 'x', '--greedy', '--temperature', '0.5'),
+      command(),
+    ]);
+    expect(greedy).toMatchObject({ code: 1, stdout: '' });
+    expect(greedy.stderr).toMatch(/^Error: --greedy .*--temperature 0\.5.*\n$/);
+    expect(silent.code).toBe(1);
+    expect(silent.stderr).toMatch(/^Error: .*--prompt.*--interactive.*\n$/);
+  });
+});
