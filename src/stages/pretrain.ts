@@ -86,17 +86,11 @@ export async function pretrain(
   const state = io.resumed
     ? loadTrainState(io.resumed)
     : createTrainState(initializeParameters(gptParameters(config), foldSeed(seed, 'weights')));
+  const evaluate = (weights: Readonly<Record<string, NdArray>>) =>
+    evaluatePretrain({ runtime, config, tokenizer, weights, documents: data.heldOut });
   const before = io.resumed
-    ? Number(io.resumed.state['before'])
-    : (
-        await evaluatePretrain({
-          runtime,
-          config,
-          tokenizer,
-          weights: state.weights,
-          documents: data.heldOut,
-        })
-      ).bitsPerByte;
+    ? (io.resumed.state['before'] as number | undefined)
+    : (await evaluate(state.weights))?.bitsPerByte;
   const spec = batchSpec(B, T);
   const trainer = await createTrainer({ runtime, loss: pretrainLoss(config), batch: spec, state });
 
@@ -127,29 +121,27 @@ export async function pretrain(
 
   const weights = copyWeights(trainer.state.weights);
   await trainer.release();
-  const after = await evaluatePretrain({ runtime, config, tokenizer, weights, documents: data.heldOut });
+  const after = (await evaluate(weights))?.bitsPerByte;
+  const name = { zh: '验证集 每字节比特', en: 'validation bits per byte' };
   return {
     weights,
-    evaluations: [
-      {
-        name: { zh: '验证集 每字节比特', en: 'validation bits per byte' },
-        before,
-        after: after.bitsPerByte,
-        unit: 'bits/byte',
-      },
-    ],
+    evaluations: after === undefined ? [] : [{ name, before, after, unit: 'bits/byte' }],
   };
 }
 
-/** Loss in nats per token and bits per raw byte of documents, each read from its own beginning. */
+/**
+ * Loss in nats per token and bits per raw byte of documents, laid end to end as in training; undefined without
+ * documents.
+ */
 export async function evaluatePretrain(options: {
   readonly runtime: Runtime;
   readonly config: ModelConfig;
   readonly tokenizer: Tokenizer;
   readonly weights: Readonly<Record<string, NdArray>>;
   readonly documents: readonly string[];
-}): Promise<{ loss: number; bitsPerByte: number }> {
+}): Promise<{ loss: number; bitsPerByte: number } | undefined> {
   const { runtime, config, tokenizer, weights, documents } = options;
+  if (documents.length === 0) return undefined;
   const T = config.contextLength;
   const B = 8;
   const model = new GPT(bindParameters(weights), config);
@@ -161,7 +153,8 @@ export async function evaluatePretrain(options: {
   );
   const stream = packDocuments(
     documents.map((document) => tokenizer.encode(document)),
-    { contextLength: T, separator: SPECIAL.eos },
+    // Less than a row is enough to be measured.
+    { contextLength: 1, separator: SPECIAL.eos },
   );
   let nats = 0;
   let tokens = 0;

@@ -37,6 +37,7 @@ import {
   checkStep,
   copyWeights,
   loadTrainState,
+  requireFitting,
   type StageContext,
   type StageResult,
   saveTrainState,
@@ -115,6 +116,11 @@ export async function trainRewardModel(
       en: `${pairs.skipped} preference pairs are longer than the context of ${config.contextLength} tokens and were skipped.`,
     });
   }
+  requireFitting(
+    pairs.rendered.length,
+    { zh: '偏好数据（--data reward=…）', en: 'the preference data (--data reward=…)' },
+    config.contextLength,
+  );
   const T = longestOf([...pairs.rendered, ...heldOut.rendered]);
   const stepsPerEpoch = Math.max(1, Math.floor(pairs.rendered.length / N));
   const totalSteps = stepsPerEpoch * options.epochs;
@@ -130,7 +136,7 @@ export async function trainRewardModel(
     ? loadTrainState(io.resumed)
     : createTrainState({ ...fresh, ...pickKnown(sftWeights, fresh) });
   const before = io.resumed
-    ? (io.resumed.state['before'] as RewardEvaluation)
+    ? (io.resumed.state['before'] as RewardEvaluation | undefined)
     : await evaluateRewardModel({ runtime, config, weights: state.weights, pairs: heldOut.rendered });
   const spec = {
     ids: { dtype: 'int32', shape: [2 * N, T] },
@@ -156,18 +162,19 @@ export async function trainRewardModel(
   const weights = copyWeights(trainer.state.weights);
   await trainer.release();
   const after = await evaluateRewardModel({ runtime, config, weights, pairs: heldOut.rendered });
+  if (!after) return { weights, evaluations: [] };
   return {
     weights,
     evaluations: [
       {
         name: { zh: '留出偏好对 判断正确率', en: 'held-out pair accuracy' },
-        before: before.accuracy,
+        before: before?.accuracy,
         after: after.accuracy,
         unit: 'share',
       },
       {
         name: { zh: '留出偏好对 奖励差', en: 'held-out reward margin' },
-        before: before.margin,
+        before: before?.margin,
         after: after.margin,
         unit: 'number',
       },
@@ -213,15 +220,15 @@ export interface RewardEvaluation {
   readonly margin: number;
 }
 
-/** Accuracy and margin over pairs. */
+/** Accuracy and margin over pairs; undefined where there are none. */
 export async function evaluateRewardModel(options: {
   readonly runtime: Runtime;
   readonly config: ModelConfig;
   readonly weights: Readonly<Record<string, NdArray>>;
   readonly pairs: readonly RenderedPair[];
-}): Promise<RewardEvaluation> {
+}): Promise<RewardEvaluation | undefined> {
   const { runtime, config, weights, pairs } = options;
-  if (pairs.length === 0) return { accuracy: Number.NaN, margin: Number.NaN };
+  if (pairs.length === 0) return undefined;
   const scorer = await createScorer({ runtime, config, weights, batchSize: 16, length: longestOf(pairs) });
   const chosen = await scorer.score(pairs.map((pair) => pair.chosen));
   const rejected = await scorer.score(pairs.map((pair) => pair.rejected));

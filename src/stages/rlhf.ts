@@ -43,6 +43,7 @@ import {
   checkStep,
   copyWeights,
   loadTrainState,
+  requireFitting,
   type StageContext,
   type StageResult,
   saveTrainState,
@@ -97,6 +98,12 @@ export async function trainRlhf(
   options: RlhfOptions,
 ): Promise<StageResult> {
   const { batchSize: B, miniBatchSize: M, maxNewTokens, temperature } = options;
+  const room = config.contextLength - maxNewTokens;
+  requireFitting(
+    data.prompts.length,
+    { zh: '提问（微调和偏好数据）', en: 'the prompts of the SFT and preference data' },
+    room,
+  );
   const longestPrompt = Math.max(...[...data.prompts, ...data.heldOut].map(({ length }) => length));
   const T = Math.min(longestPrompt + maxNewTokens, config.contextLength);
   const iterations = Math.max(1, Math.round(options.episodes / B));
@@ -127,8 +134,11 @@ export async function trainRlhf(
     return prompts.map((prompt, i) => ({ prompt, response: responses[i] }));
   };
   const score = (episodes: readonly Episode[]): Promise<number[]> => scorer.score(episodes.map(tokensOf));
-  const examine = async (weights: Readonly<Record<string, NdArray>>): Promise<number> =>
-    mean(await score(await respond(weights, data.heldOut, createRandom(foldSeed(seed, 'rlhf-examination')))));
+  const examine = async (weights: Readonly<Record<string, NdArray>>): Promise<number | undefined> => {
+    if (data.heldOut.length === 0) return undefined;
+    const stream = createRandom(foldSeed(seed, 'rlhf-examination'));
+    return mean(await score(await respond(weights, data.heldOut, stream)));
+  };
 
   const random = resumeRandom(io.resumed?.state['random'], foldSeed(seed, 'rlhf'));
   let progress: RlhfProgress;
@@ -262,7 +272,8 @@ export async function trainRlhf(
   await judge.release();
   await scorer.release();
   const name = { zh: '留出提问 平均奖励', en: 'held-out mean reward' };
-  return { weights, evaluations: [{ name, before: progress.before, after, unit: 'number' }] };
+  const { before } = progress;
+  return { weights, evaluations: after === undefined ? [] : [{ name, before, after, unit: 'number' }] };
 }
 
 /** What the loop carries from one iteration to the next besides the weights. */
@@ -271,7 +282,7 @@ interface RlhfProgress {
   readonly klCoefficient: number;
   readonly normalizer: { readonly mean: number; readonly deviation: number };
   /** Held-out reward of the reference. */
-  readonly before: number;
+  readonly before?: number;
 }
 
 /** Go on with a saved stream, or start one. */

@@ -41,6 +41,7 @@ import {
   copyWeights,
   type Evaluation,
   loadTrainState,
+  requireFitting,
   type StageContext,
   type StageResult,
   saveTrainState,
@@ -87,10 +88,19 @@ export async function trainRlvf(
 ): Promise<StageResult> {
   const { questions: Q, groupSize: K, maxNewTokens, temperature, klCoefficient } = options;
   const B = Q * K;
-  const T = Math.min(config.contextLength, longestPrompt(tokenizer, data) + maxNewTokens);
-  /** Questions whose prompt leaves room for an answer; longer ones than any seen so far are drawn again. */
+  const room = config.contextLength - maxNewTokens;
+  const lengthOf = (task: Task): number => promptOf(tokenizer, task).length;
+  const usual = data
+    .draw(2000, createRandom(0))
+    .map(lengthOf)
+    .filter((length) => length <= room);
+  const option = { zh: 'RLVF 题目（--data rlvf=…）', en: 'the RLVF tasks (--data rlvf=…)' };
+  requireFitting(usual.length, option, room);
+  const heldOut = data.heldOut.filter((task) => lengthOf(task) <= room);
+  // Prompt and answer; what is drawn later and is longer than this is drawn again.
+  const T = Math.max(...usual, ...heldOut.map(lengthOf)) + maxNewTokens;
   const drawFitting = (count: number, stream: Random): Task[] => {
-    const fits = (task: Task): boolean => promptOf(tokenizer, task).length + maxNewTokens <= T;
+    const fits = (task: Task): boolean => lengthOf(task) + maxNewTokens <= T;
     const drawn: Task[] = [];
     while (drawn.length < count) drawn.push(...data.draw(count - drawn.length, stream).filter(fits));
     return drawn;
@@ -114,7 +124,7 @@ export async function trainRlvf(
       length: T,
     });
   const examine = (weights: Readonly<Record<string, NdArray>>): Promise<Record<string, number>> =>
-    answer(weights, data.heldOut, GREEDY, createRandom(seed)).then(accuracyByType);
+    answer(weights, heldOut, GREEDY, createRandom(seed)).then(accuracyByType);
 
   const random = resumeRandom(io.resumed?.state['random'], foldSeed(seed, 'rlvf'));
   const state = io.resumed ? loadTrainState(io.resumed) : createTrainState(startWeights);
@@ -263,10 +273,4 @@ export function accuracyByType(answers: readonly VerifiedAnswer[]): Record<strin
 
 function promptOf(tokenizer: Tokenizer, task: Task): Int32Array {
   return renderPrompt(tokenizer, [{ role: 'user', content: task.prompt }]);
-}
-
-/** Length in tokens of the longest prompt, judged by the held-out tasks and a large fixed draw of the others. */
-function longestPrompt(tokenizer: Tokenizer, data: RlvfData): number {
-  const tasks = [...data.heldOut, ...data.draw(2000, createRandom(0))];
-  return Math.max(...tasks.map((task) => promptOf(tokenizer, task).length));
 }

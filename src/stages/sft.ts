@@ -37,6 +37,7 @@ import {
   checkStep,
   copyWeights,
   loadTrainState,
+  requireFitting,
   type StageContext,
   type StageResult,
   saveTrainState,
@@ -102,7 +103,9 @@ export async function supervisedFineTune(
       en: `${report.tooLong} conversations are longer than the context of ${T} tokens (cut or skipped), ${report.fullyMasked} hold no answer to learn (skipped).`,
     });
   }
-  const stepsPerEpoch = Math.max(1, Math.floor(rowsOfEpoch(0).length / B));
+  const rowsPerEpoch = rowsOfEpoch(0).length;
+  requireFitting(rowsPerEpoch, { zh: '微调数据（--data sft=…）', en: 'the SFT data (--data sft=…)' }, T);
+  const stepsPerEpoch = Math.max(1, Math.floor(rowsPerEpoch / B));
   const totalSteps = stepsPerEpoch * options.epochs;
   const schedule = {
     peak: options.learningRate,
@@ -112,9 +115,11 @@ export async function supervisedFineTune(
   };
 
   const state = io.resumed ? loadTrainState(io.resumed) : createTrainState(pretrainedWeights);
-  const evaluate = (weights: Readonly<Record<string, NdArray>>): Promise<number> =>
+  const evaluate = (weights: Readonly<Record<string, NdArray>>): Promise<number | undefined> =>
     evaluateSft({ runtime, config, tokenizer, weights, conversations: data.heldOut });
-  const before = io.resumed ? Number(io.resumed.state['before']) : await evaluate(state.weights);
+  const before = io.resumed
+    ? (io.resumed.state['before'] as number | undefined)
+    : await evaluate(state.weights);
   const trainer = await createTrainer({
     runtime,
     loss: sftLoss(config),
@@ -150,32 +155,25 @@ export async function supervisedFineTune(
 
   const weights = copyWeights(trainer.state.weights);
   await trainer.release();
-  return {
-    weights,
-    evaluations: [
-      {
-        name: { zh: '留出对话 回答词元损失', en: 'held-out loss on answer tokens' },
-        before,
-        after: await evaluate(weights),
-        unit: 'nats',
-      },
-    ],
-  };
+  const after = await evaluate(weights);
+  const name = { zh: '留出对话 回答词元损失', en: 'held-out loss on answer tokens' };
+  return { weights, evaluations: after === undefined ? [] : [{ name, before, after, unit: 'nats' }] };
 }
 
-/** Mean loss in nats over the assistant's tokens of conversations. */
+/** Mean loss in nats over the assistant's tokens of conversations; undefined where there are none. */
 export async function evaluateSft(options: {
   readonly runtime: Runtime;
   readonly config: ModelConfig;
   readonly tokenizer: Tokenizer;
   readonly weights: Readonly<Record<string, NdArray>>;
   readonly conversations: readonly Messages[];
-}): Promise<number> {
+}): Promise<number | undefined> {
   const { runtime, config, tokenizer, weights, conversations } = options;
   const T = config.contextLength;
   const B = 8;
   const rendered = conversations.map((messages) => renderConversation(tokenizer, messages));
   const { rows } = packConversations(rendered, { contextLength: T });
+  if (rows.length === 0) return undefined;
   const model = new GPT(bindParameters(weights), config);
   const { dropoutKey: _, ...spec } = batchOf(emptyRows(B, T), T);
   const executable = await runtime.compile(

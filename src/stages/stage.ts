@@ -80,6 +80,29 @@ export function checkStep(stage: StageName, step: number, { loss, gradientNorm }
   });
 }
 
+/** Throws a UserError when a figure of a finished stage is no number: its weights are of no use. */
+export function checkEvaluations(stage: StageName, evaluations: readonly Evaluation[]): void {
+  const broken = evaluations.find(
+    ({ before = 0, after }) => !Number.isFinite(before) || !Number.isFinite(after),
+  );
+  if (!broken) return;
+  const { before = 0, after, name } = broken;
+  const value = Number.isFinite(after) ? before : after;
+  throw new UserError({
+    zh: `阶段 ${stage} 结束时“${name.zh}”是 ${value}；请调低 --lr 后重新运行，之前的检查点都完好。`,
+    en: `At the end of stage ${stage} the figure "${name.en}" is ${value}; lower --lr and run again, earlier checkpoints are intact.`,
+  });
+}
+
+/** Throws a UserError when there is nothing to train on because every record is longer than the context. */
+export function requireFitting(count: number, option: Text, contextLength: number): void {
+  if (count > 0) return;
+  throw new UserError({
+    zh: `${option.zh} 中没有一条数据放得进 ${contextLength} 个词元的上下文；请换用更短的数据。`,
+    en: `Nothing in ${option.en} fits into the context of ${contextLength} tokens; give shorter records.`,
+  });
+}
+
 /** Flatten a training state into named arrays and JSON. */
 export function saveTrainState(
   { weights, means, variances, step }: TrainState,

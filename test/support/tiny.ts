@@ -50,8 +50,9 @@ export const TASKS: readonly Task[] = Array.from({ length: 16 }, (_, i) => ({
   type: 'math',
 }));
 
+/** A token for each character: trained on characters apart, since merges do not cross lines. */
 export const tokenizer = Tokenizer.train(
-  [...DOCUMENTS, 'user\nassistant\n问'.repeat(20), 'user', 'assistant', '1\n2\n3\n4\n'.repeat(5)],
+  ['user', 'assistant', ...`${RHYME}问`].map((word) => `${word}\n`.repeat(20)),
   { vocabSize: 320 },
 );
 
