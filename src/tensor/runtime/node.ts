@@ -29,10 +29,15 @@ export async function createNodeRuntime(
     onFallback(error instanceof Error ? error.message.split('\n')[0] : String(error));
     const web = require('onnxruntime-web') as OrtModule & { env: { wasm: { numThreads?: number } } };
     if (threads > 0) web.env.wasm.numThreads = threads;
-    return createOnnxRuntime(web, { name: 'onnxruntime-web', session: { executionProviders: ['wasm'] } });
+    return createOnnxRuntime(web, {
+      name: 'onnxruntime-web',
+      session: { executionProviders: ['wasm'] },
+      writesInPlace: false,
+    });
   }
   return createOnnxRuntime(ort, {
     name: `onnxruntime-node/${device}`,
+    writesInPlace: true,
     session: {
       executionProviders: device === 'cpu' ? ['cpu'] : [device, 'cpu'],
       intraOpNumThreads: threads,

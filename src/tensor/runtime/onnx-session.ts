@@ -41,7 +41,12 @@ export interface Runtime {
 /** A runtime over an ONNX Runtime module. */
 export function createOnnxRuntime(
   ort: OrtModule,
-  options: { readonly name: string; readonly session: InferenceSession.SessionOptions },
+  options: {
+    readonly name: string;
+    readonly session: InferenceSession.SessionOptions;
+    /** Whether the module writes outputs into the arrays it is given; WebAssembly returns new ones instead. */
+    readonly writesInPlace: boolean;
+  },
 ): Runtime {
   return {
     name: options.name,
@@ -66,7 +71,7 @@ export function createOnnxRuntime(
             const result = results[outputName(graph, name)];
             const data = result.data as TypedArray;
             const target = into[name];
-            if (target && target.data !== data) target.data.set(data as never);
+            if (target && !options.writesInPlace) target.data.set(data as never);
             outputs[name] = target ?? { dtype: result.type as DType, shape: result.dims, data };
           }
           return outputs;
