@@ -6,6 +6,7 @@ import { promisify } from 'node:util';
 import fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { saveCheckpoint } from '../src/checkpoint.ts';
+import { openRuntime } from '../src/cli/device.ts';
 import { findCheckpoint, loadWriter, resolveCheckpoint } from '../src/cli/writer.ts';
 import { createDecoder, type Decoder } from '../src/decoder.ts';
 import { UserError } from '../src/errors.ts';
@@ -259,3 +260,16 @@ describe('checkpoints that can write', () => {
     expect(silent.stderr).toMatch(/^Error: .*--prompt.*--interactive.*\n$/);
   });
 });
+
+test.each(['cpu', 'webgpu', 'cuda'] as const)(
+  'the device %s works, or one sentence says why not',
+  async (device) => {
+    const outcome = await openRuntime({ device, threads: 1 }).catch((error: unknown) => error);
+    if (outcome instanceof Error) {
+      expect(device).not.toBe('cpu');
+      expect(outcome).toBeInstanceOf(UserError);
+      expect(outcome.message).toContain(`--device ${device}`);
+      expect(outcome.message).toContain('--device cpu');
+    } else expect(outcome).toMatchObject({ name: expect.stringContaining(device) });
+  },
+);

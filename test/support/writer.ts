@@ -5,9 +5,9 @@ import { type ModelConfig, PRESETS } from '../../src/config.ts';
 import type { Decoder } from '../../src/decoder.ts';
 import { gptParameters } from '../../src/model.ts';
 import { initializeParameters } from '../../src/nn/parameters.ts';
-import { Tokenizer } from '../../src/tokenizer.ts';
+import { SPECIAL_TOKENS, Tokenizer } from '../../src/tokenizer.ts';
 
-/** A checkpoint whose text is noise, the same for the same arguments. */
+/** A checkpoint whose text is endless noise, the same for the same arguments. */
 export function tinyCheckpoint(stage = 'sft', contextLength = 64): Checkpoint {
   const tokenizer = Tokenizer.train(['你好，世界。你好，朋友。今天天气很好。'.repeat(4)], { vocabSize: 280 });
   const config: ModelConfig = {
@@ -18,7 +18,10 @@ export function tinyCheckpoint(stage = 'sft', contextLength = 64): Checkpoint {
     intermediateSize: 32,
     numLayers: 1,
   };
-  return { params: initializeParameters(gptParameters(config), 1), config, tokenizer, stage, extra: {} };
+  const params = initializeParameters(gptParameters(config), 1);
+  // Scores of zero, never among the best: the model does not end by itself.
+  params['embedding.weight'].data.fill(0 as never, 0, SPECIAL_TOKENS.length * config.hiddenSize);
+  return { params, config, tokenizer, stage, extra: {} };
 }
 
 /** A decoder that wants exactly these tokens, whatever the prompt, and records what it was given. */
