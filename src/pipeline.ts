@@ -41,6 +41,7 @@ import { trainRlhf } from './stages/rlhf.ts';
 import { trainRlvf } from './stages/rlvf.ts';
 import { supervisedFineTune } from './stages/sft.ts';
 import {
+  checkEvaluations,
   type Evaluation,
   STAGES,
   type StageContext,
@@ -59,6 +60,15 @@ export const CHECKPOINTS: Readonly<Record<StageName, string>> = {
   reward: 'reward_model',
   rlhf: 'rlhf_final',
   rlvf: 'rlvf_final',
+};
+
+/** The stages whose checkpoints each stage starts from. */
+const PARENTS: Readonly<Record<StageName, readonly StageName[]>> = {
+  pretrain: [],
+  sft: ['pretrain'],
+  reward: ['sft'],
+  rlhf: ['sft', 'reward'],
+  rlvf: ['rlhf'],
 };
 
 export interface PipelineOptions {
@@ -109,6 +119,10 @@ export async function runPipeline(options: PipelineOptions, ui: PipelineUi): Pro
     checkpoints[stage] ??= loadStage(stage, out);
     return checkpoints[stage];
   };
+  // A missing or broken checkpoint is told now, not after the stages before it.
+  for (const stage of STAGES.filter((each) => !skip.has(each))) {
+    for (const each of PARENTS[stage].filter((one) => skip.has(one))) need(each);
+  }
   const parent = (stage: StageName): unknown => need(stage).extra['fingerprint'] ?? 'unknown';
 
   const run = async (
@@ -142,6 +156,7 @@ export async function runPipeline(options: PipelineOptions, ui: PipelineUi): Pro
     } finally {
       close();
     }
+    checkEvaluations(stage, result.evaluations);
     const extra = { fingerprint, seconds: seconds(), evaluations: result.evaluations };
     saveCheckpoint(directory, { params: result.weights, config, tokenizer, stage, extra });
     rmSync(progressFile(stage, out), { force: true });
@@ -212,6 +227,7 @@ export async function runPipeline(options: PipelineOptions, ui: PipelineUi): Pro
         );
         break;
       case 'rlhf':
+        requireSameTokens(need('sft'), need('reward'), out);
         await run(
           stage,
           [parent('sft'), parent('reward'), recipe.rlhf, data.sft, data.reward],
@@ -265,6 +281,18 @@ function rlhfPrompts(
   return { prompts: render(train), heldOut: render(heldOut) };
 }
 
+/** RLHF hands the tokens of the SFT model to the reward model: both must read them alike. */
+function requireSameTokens(sft: Checkpoint, reward: Checkpoint, out: string): void {
+  const keyOf = ({ config, tokenizer }: Checkpoint): string =>
+    JSON.stringify([Object.entries(config).sort(), tokenizer.toJson()]);
+  if (keyOf(sft) === keyOf(reward)) return;
+  const [one, other] = [join(out, CHECKPOINTS.sft), join(out, CHECKPOINTS.reward)];
+  throw new UserError({
+    zh: `${one} 和 ${other} 的 config.json 或 tokenizer.json 不同，不是同一次训练的结果；请去掉 --skip-reward 重新训练奖励模型。`,
+    en: `${one} and ${other} differ in config.json or tokenizer.json, they are not of one training; train the reward model again without --skip-reward.`,
+  });
+}
+
 function progressFile(stage: StageName, out: string): string {
   return join(out, '.progress', `${stage}.safetensors`);
 }
@@ -278,7 +306,6 @@ function loadStage(stage: StageName, out: string): Checkpoint {
 
 /** A finished checkpoint with this fingerprint; one that is damaged or of other settings is made anew. */
 function loadFinished(stage: StageName, out: string, fingerprint: string): Checkpoint | undefined {
-  if (!existsSync(join(out, CHECKPOINTS[stage]))) return undefined;
   try {
     const checkpoint = loadStage(stage, out);
     return checkpoint.extra['fingerprint'] === fingerprint ? checkpoint : undefined;

@@ -173,6 +173,41 @@ const BUNDLED: Readonly<Record<DataStage, string>> = {
   rlvf: 'rlvf_data.json',
 };
 
+/** @throws UserError where an option is for a stage that another one skips */
+function checkContradictions(
+  options: TrainingOptions,
+  skip: ReadonlySet<StageName>,
+  data: Readonly<Record<DataStage, SourceText>>,
+): void {
+  const lengths: Readonly<Record<StageName, readonly [option: string, value: number | undefined]>> = {
+    pretrain: ['--pretrain-epochs', options.pretrainEpochs],
+    sft: ['--sft-epochs', options.sftEpochs],
+    reward: ['--reward-epochs', options.rewardEpochs],
+    rlhf: ['--rlhf-episodes', options.rlhfEpisodes],
+    rlvf: ['--rlvf-iterations', options.rlvfIterations],
+  };
+  const contradiction = (option: string, stage: string): UserError =>
+    new UserError({
+      zh: `选项 ${option} 与 --skip-${stage} 互相矛盾，请去掉其中一个。`,
+      en: `${option} contradicts --skip-${stage}; remove one of them.`,
+    });
+  for (const stage of skip) {
+    const [option, value] = lengths[stage];
+    if (value !== undefined) throw contradiction(option, stage);
+  }
+  // The tokenizer is trained on conversations too, and RLHF practises on their questions.
+  const readers: Readonly<Record<DataStage, readonly StageName[]>> = {
+    pretrain: ['pretrain'],
+    sft: ['pretrain', 'sft', 'rlhf'],
+    reward: ['reward', 'rlhf'],
+    rlvf: ['rlvf'],
+  };
+  for (const stage of DATA_STAGES) {
+    if (data[stage].own && readers[stage].every((reader) => skip.has(reader)))
+      throw contradiction(`--data ${stage}=${data[stage].name}`, stage);
+  }
+}
+
 /** The bundled data, with the user's files in the place of the stages they are for. */
 export function loadData(files: readonly string[]): Record<DataStage, SourceText> {
   const folder = join(dirname(fileURLToPath(import.meta.url)), '..', '..', 'data');
@@ -228,6 +263,7 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
   const recipe = recipeOf(options);
   const config = PRESETS[options.preset];
   const data = loadData(options.data);
+  checkContradictions(options, skip, data);
   const runtime = await openRuntime(options);
   const seconds = await estimateSeconds({ runtime, config, recipe, data, skip });
   print({
@@ -236,9 +272,13 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
   });
 
   let interrupted = false;
+  let interruptedAt = 0;
   const onInterrupt = (): void => {
+    // One Ctrl-C can arrive twice: from the terminal, and passed on by npm.
+    if (interrupted && performance.now() - interruptedAt < 1000) return;
     if (interrupted) process.exit(130);
     interrupted = true;
+    interruptedAt = performance.now();
     print({
       zh: '\n正在保存进度……（再按一次 Ctrl-C 立即退出）',
       en: '\nSaving the progress … (Ctrl-C again leaves at once)',

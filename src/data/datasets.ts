@@ -1,7 +1,9 @@
 /** @file What each stage reads: the bundled data or the user's own, split into training and held-out parts. */
 
 import type { Message } from '../chat-format.ts';
+import { UserError } from '../errors.ts';
 import { createRandom, foldSeed, type Random } from '../tensor/random.ts';
+import { verifierFor } from '../verifiers.ts';
 import {
   type PreferencePair,
   parseConversations,
@@ -60,7 +62,21 @@ export function preferences({ name, text }: SourceText): Split<PreferencePair> {
 export function verifiableTasks(
   source: SourceText,
 ): Split<Task> & { draw(count: number, random: Random): Task[] } {
-  const { train, heldOut } = splitHeldOut(parseTasks(source.text, source.name), {
+  const tasks = parseTasks(source.text, source.name);
+  // A verifier refuses an expected value that it cannot understand: now rather than in the middle of training.
+  for (const { prompt, expected, type } of tasks) {
+    try {
+      verifierFor(type).isCorrect('', expected);
+    } catch (error) {
+      if (!(error instanceof UserError)) throw error;
+      const { message } = error;
+      throw new UserError({
+        zh: `${source.name} 的题目“${prompt}”：${message}`,
+        en: `${source.name}, task "${prompt}": ${message}`,
+      });
+    }
+  }
+  const { train, heldOut } = splitHeldOut(tasks, {
     fraction: HELD_OUT.rlvf,
     key: ({ prompt }) => prompt,
   });

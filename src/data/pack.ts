@@ -69,8 +69,8 @@ export function packDocuments(
   }
   if (stream.length < contextLength + 1) {
     throw new UserError({
-      zh: `文本太短：只有 ${stream.length} 个词元，一行就要 ${contextLength + 1} 个；请提供更多文本，或减小上下文长度。`,
-      en: `The text is too short: ${stream.length} tokens, and one row takes ${contextLength + 1}; give more text or a smaller context length.`,
+      zh: `预训练文本太短：只有 ${stream.length} 个词元，一行就要 ${contextLength + 1} 个；请用 --data 提供更多文本。`,
+      en: `The pretraining text is too short: ${stream.length} tokens, and one row takes ${contextLength + 1}; give more text with --data.`,
     });
   }
   return stream;
