@@ -73,7 +73,9 @@ function describeOption(option: Option): string {
     notes.push(`${text({ zh: '可选', en: 'choices' })}: ${option.argChoices.join(', ')}`);
   }
   const shown = option.defaultValueDescription ?? option.defaultValue;
-  if (shown !== undefined && shown !== false) notes.push(`${text({ zh: '默认', en: 'default' })}: ${shown}`);
+  const isEmpty = Array.isArray(shown) && shown.length === 0;
+  if (shown !== undefined && shown !== false && !isEmpty)
+    notes.push(`${text({ zh: '默认', en: 'default' })}: ${shown}`);
   if (notes.length === 0) return option.description;
   return text({
     zh: `${option.description}（${notes.join('，')}）`,
