@@ -137,6 +137,8 @@ export async function runPipeline(options: PipelineOptions, ui: PipelineUi): Pro
       .digest('hex');
     const finished = options.restart ? undefined : loadFinished(stage, out, fingerprint);
     if (finished) {
+      // A kill after the checkpoint was written leaves the progress.
+      rmSync(progressFile(stage, out), { force: true });
       checkpoints[stage] = finished;
       const summary: StageSummary = {
         stage,
