@@ -69,7 +69,8 @@ export interface Judge {
 
 /**
  * One graph that serves policy and reference, with the weights as inputs. It is made of the very operations of the
- * training graph on the same shapes `[M, T]`, so that the ratios of the first mini-batch are exactly 1.
+ * training graph on the same shapes `[M, T]`, so that the ratios of the first mini-batch are 1 but for rounding: the
+ * runtime fuses operations differently where there are gradients, which shows as a few millionths.
  */
 export async function createJudge(options: {
   readonly runtime: Runtime;
