@@ -1,5 +1,5 @@
 /**
- * @file Lesson 8: writing. A language model only ever scores the next token; text appears because we choose one,
+ * @file Writing: a language model only ever scores the next token; text appears because we choose one,
  * append it, and ask again.
  *
  *     npm run generate -- --prompt "你好"

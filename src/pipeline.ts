@@ -119,6 +119,7 @@ export async function runPipeline(options: PipelineOptions, ui: PipelineUi): Pro
     checkpoints[stage] ??= loadStage(stage, out);
     return checkpoints[stage];
   };
+  if (!options.restart) refuseOtherModel(options);
   // A missing or broken checkpoint is told now, not after the stages before it.
   for (const stage of STAGES.filter((each) => !skip.has(each))) {
     for (const each of PARENTS[stage].filter((one) => skip.has(one))) need(each);
@@ -295,6 +296,21 @@ function requireSameTokens(sft: Checkpoint, reward: Checkpoint, out: string): vo
   });
 }
 
+/** A finished model of another size is not silently replaced: it may have taken long to train. */
+function refuseOtherModel({ config, out, skip }: PipelineOptions): void {
+  for (const stage of STAGES.filter((each) => !skip.has(each))) {
+    const found = loadUsable(stage, out)?.config;
+    if (!found) continue;
+    const { vocabSize: _, ...wanted } = config;
+    if (Object.entries(wanted).every(([key, value]) => found[key as keyof ModelConfig] === value)) continue;
+    const folder = join(out, CHECKPOINTS[stage]);
+    throw new UserError({
+      zh: `${folder} 里是另一种规模的模型；请用 --out 指定别的文件夹，或加 --restart 覆盖它。`,
+      en: `${folder} holds a model of another size; name another folder with --out, or replace it with --restart.`,
+    });
+  }
+}
+
 function progressFile(stage: StageName, out: string): string {
   return join(out, '.progress', `${stage}.safetensors`);
 }
@@ -308,9 +324,14 @@ function loadStage(stage: StageName, out: string): Checkpoint {
 
 /** A finished checkpoint with this fingerprint; one that is damaged or of other settings is made anew. */
 function loadFinished(stage: StageName, out: string, fingerprint: string): Checkpoint | undefined {
+  const checkpoint = loadUsable(stage, out);
+  return checkpoint?.extra['fingerprint'] === fingerprint ? checkpoint : undefined;
+}
+
+/** The checkpoint of a stage, if there is one that can be read. */
+function loadUsable(stage: StageName, out: string): Checkpoint | undefined {
   try {
-    const checkpoint = loadStage(stage, out);
-    return checkpoint.extra['fingerprint'] === fingerprint ? checkpoint : undefined;
+    return loadStage(stage, out);
   } catch (error) {
     if (error instanceof UserError) return undefined;
     throw error;

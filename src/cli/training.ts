@@ -11,6 +11,7 @@ import type { SourceText } from '../data/datasets.ts';
 import { createDecoder } from '../decoder.ts';
 import { UserError } from '../errors.ts';
 import { readTextFile } from '../files.ts';
+import { rawPrompt } from '../generate.ts';
 import { type Text, text } from '../i18n.ts';
 import { Interrupted, type PipelineUi, runPipeline, type StageSummary } from '../pipeline.ts';
 import { RECIPES, type Recipe } from '../recipes.ts';
@@ -441,7 +442,7 @@ async function printSamples(
   const isBase = stage === 'pretrain';
   const texts = isBase ? SAMPLE_BEGINNINGS : SAMPLE_QUESTIONS;
   const prompts = texts.map((content) =>
-    isBase ? tokenizer.encode(content) : renderPrompt(tokenizer, [{ role: 'user', content }]),
+    isBase ? rawPrompt(tokenizer, content) : renderPrompt(tokenizer, [{ role: 'user', content }]),
   );
   const decoder = await createDecoder({
     runtime,

@@ -81,6 +81,9 @@ export interface RlhfData {
   readonly heldOut: readonly Int32Array[];
 }
 
+/** No decay towards zero, and an ε above the noise of small gradients (Huang et al. 2022, "37 implementation details"). */
+export const REINFORCEMENT_ADAMW = { weightDecay: 0, epsilon: 1e-5 };
+
 /** The PPO loss of a mini-batch; all inputs `[M, T]`. */
 export function rlhfLoss(config: ModelConfig, temperature: number): LossFunction {
   return (weights, { ids, targets, mask, oldLogProbs, oldValues, advantages, returns }) => {
@@ -175,7 +178,7 @@ export async function trainRlhf(
       returns: numbers,
     },
     state,
-    optimizer: { weightDecay: 0 },
+    optimizer: REINFORCEMENT_ADAMW,
   });
 
   while (progress.iteration < iterations) {

@@ -34,7 +34,7 @@ import {
 import { SPECIAL, type Tokenizer } from '../tokenizer.ts';
 import { verifierFor } from '../verifiers.ts';
 import { createJudge, withValueHead } from './actor-critic.ts';
-import { mean, resumeRandom } from './rlhf.ts';
+import { mean, REINFORCEMENT_ADAMW, resumeRandom } from './rlhf.ts';
 import { type Episode, episodeBatch, spreadActions } from './sequences.ts';
 import {
   checkStep,
@@ -145,10 +145,14 @@ export async function trainRlvf(
     loss: rlvfLoss(config, temperature, klCoefficient),
     batch: { ids, targets: ids, mask: numbers, advantages: numbers, referenceLogProbs: numbers },
     state,
-    optimizer: { weightDecay: 0 },
+    optimizer: REINFORCEMENT_ADAMW,
   });
 
-  for (let iteration = state.step; iteration < options.iterations; iteration++) {
+  for (
+    let iteration = Number(io.resumed?.state['iteration'] ?? 0);
+    iteration < options.iterations;
+    iteration++
+  ) {
     const tasks = drawFitting(Q, random).flatMap((task) => Array.from({ length: K }, () => task));
     const sampled = await answer(trainer.state.weights, tasks, { ...PLAIN_SAMPLING, temperature }, random);
     const rewards = sampled.map(({ reward }) => reward);
@@ -173,7 +177,9 @@ export async function trainRlvf(
       ),
     };
     const lr = options.learningRate * (1 - iteration / options.iterations);
-    const result = await trainer.step(batch, lr);
+    // Where every group agrees there is nothing to learn, and Adam would blow the rounding noise up to full steps.
+    const informative = advantages.some((advantage) => advantage !== 0);
+    const result = informative ? await trainer.step(batch, lr) : { loss: 0, gradientNorm: 0, metrics: {} };
     checkStep('rlvf', iteration + 1, result);
     io.log({
       step: iteration + 1,
@@ -191,7 +197,7 @@ export async function trainRlvf(
         responseLength: mean(episodes.map(({ response }) => response.tokens.length)),
       },
     });
-    io.offer(() => saveTrainState(trainer.state, { before, random: random.state }));
+    io.offer(() => saveTrainState(trainer.state, { before, iteration: iteration + 1, random: random.state }));
   }
 
   const weights = copyWeights(trainer.state.weights);
