@@ -148,11 +148,7 @@ export async function trainRlvf(
     optimizer: REINFORCEMENT_ADAMW,
   });
 
-  for (
-    let iteration = Number(io.resumed?.state['iteration'] ?? 0);
-    iteration < options.iterations;
-    iteration++
-  ) {
+  for (let iteration = state.step; iteration < options.iterations; iteration++) {
     const tasks = drawFitting(Q, random).flatMap((task) => Array.from({ length: K }, () => task));
     const sampled = await answer(trainer.state.weights, tasks, { ...PLAIN_SAMPLING, temperature }, random);
     const rewards = sampled.map(({ reward }) => reward);
@@ -176,10 +172,10 @@ export async function trainRlvf(
         T,
       ),
     };
-    const lr = options.learningRate * (1 - iteration / options.iterations);
     // Where every group agrees there is nothing to learn, and Adam would blow the rounding noise up to full steps.
     const informative = advantages.some((advantage) => advantage !== 0);
-    const result = informative ? await trainer.step(batch, lr) : { loss: 0, gradientNorm: 0, metrics: {} };
+    const lr = informative ? options.learningRate * (1 - iteration / options.iterations) : 0;
+    const result = await trainer.step(batch, lr);
     checkStep('rlvf', iteration + 1, result);
     io.log({
       step: iteration + 1,
@@ -197,7 +193,7 @@ export async function trainRlvf(
         responseLength: mean(episodes.map(({ response }) => response.tokens.length)),
       },
     });
-    io.offer(() => saveTrainState(trainer.state, { before, iteration: iteration + 1, random: random.state }));
+    io.offer(() => saveTrainState(trainer.state, { before, random: random.state }));
   }
 
   const weights = copyWeights(trainer.state.weights);
