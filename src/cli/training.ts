@@ -91,11 +91,33 @@ export function addTrainingOptions(command: Command): Command {
       }),
     );
   }
-  option('--pretrain-epochs <n>', { zh: '预训练遍数', en: 'passes over the pretraining text' }, whole);
-  option('--sft-epochs <n>', { zh: '监督微调遍数', en: 'passes over the conversations' }, whole);
-  option('--reward-epochs <n>', { zh: '奖励模型遍数', en: 'passes over the preference pairs' }, whole);
-  option('--rlhf-episodes <n>', { zh: 'RLHF 采样的回答总数', en: 'responses sampled by RLHF in all' }, whole);
-  option('--rlvf-iterations <n>', { zh: 'RLVF 迭代次数', en: 'iterations of RLVF' }, whole);
+  const lengths: readonly [flags: string, description: Text, of: (recipe: Recipe) => number][] = [
+    [
+      '--pretrain-epochs <n>',
+      { zh: '预训练遍数', en: 'passes over the pretraining text' },
+      (r) => r.pretrain.epochs,
+    ],
+    ['--sft-epochs <n>', { zh: '监督微调遍数', en: 'passes over the conversations' }, (r) => r.sft.epochs],
+    [
+      '--reward-epochs <n>',
+      { zh: '奖励模型遍数', en: 'passes over the preference pairs' },
+      (r) => r.reward.epochs,
+    ],
+    [
+      '--rlhf-episodes <n>',
+      { zh: 'RLHF 采样的回答总数', en: 'responses sampled by RLHF in all' },
+      (r) => r.rlhf.episodes,
+    ],
+    ['--rlvf-iterations <n>', { zh: 'RLVF 迭代次数', en: 'iterations of RLVF' }, (r) => r.rlvf.iterations],
+  ];
+  for (const [flags, { zh, en }, of] of lengths) {
+    const defaults = Object.entries(RECIPES).map(([name, recipe]) => `${name} ${of(recipe)}`);
+    const description = {
+      zh: `${zh}（默认：${defaults.join('，')}）`,
+      en: `${en} (default: ${defaults.join(', ')})`,
+    };
+    option(flags, description, whole);
+  }
   option(
     '--batch-size <n>',
     { zh: '预训练、微调和奖励模型的批大小', en: 'batch size of pretraining, SFT and the reward model' },
@@ -289,14 +311,12 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
   process.on('SIGTERM', onInterrupt);
 
   let progress: Progress | undefined;
-  let resumedAt = 0;
   let last: Checkpoint | undefined;
   const ui: PipelineUi = {
     get interrupted() {
       return interrupted;
     },
     stageStarts(stage, at) {
-      resumedAt = at ?? 0;
       if (at !== undefined) {
         print({
           zh: `${text(STAGE_NAMES[stage])}：从第 ${at} 步接着训练`,
@@ -305,7 +325,12 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
       }
     },
     step(stage, record) {
-      progress ??= createProgress({ stage: text(STAGE_NAMES[stage]), total: record.total, start: resumedAt });
+      // The clock starts when the first step is done: before it, graphs were compiled.
+      progress ??= createProgress({
+        stage: text(STAGE_NAMES[stage]),
+        total: record.total,
+        start: record.step,
+      });
       const { step, loss, tokensPerSecond, figures = {} } = record;
       progress.update({ step, loss, tokensPerSecond, figures: shownFigures(figures) });
     },
