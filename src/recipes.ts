@@ -47,7 +47,7 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
   },
   mini: {
     pretrain: { epochs: 8, batchSize: 4, learningRate: 1e-3, warmupSteps: 100, generatedDocuments: 600 },
-    sft: { epochs: 10, batchSize: 4, learningRate: 5e-4, generatedTasks: 1500 },
+    sft: { epochs: 30, batchSize: 4, learningRate: 1e-3, generatedTasks: 400 },
     reward: { epochs: 2, batchSize: 16, learningRate: 1e-4 },
     rlhf: { ...RLHF, episodes: 960, batchSize: 32, miniBatchSize: 16, learningRate: 5e-5, maxNewTokens: 48 },
     rlvf: {

@@ -7,6 +7,7 @@ import {
   generatePretrainDocuments,
   generateTasks,
   isHeldOut,
+  workedLine,
 } from '../src/data/generators.ts';
 import { UserError } from '../src/errors.ts';
 import { VERDICTS, verifierFor } from '../src/verifiers.ts';
@@ -131,8 +132,10 @@ const EQUATION = /(\d+(?:[-+×]\d+)*)=(\d+)/g;
 describe('arithmetic', () => {
   it('answers what was asked, in one form', () => {
     for (const { prompt, answer, expected } of sample('train', 'math')) {
-      const [, equation, result] = /^(\d+[-+×]\d+)=(\d+)。$/.exec(answer)!;
-      expect(evaluate(equation)).toBe(Number(result));
+      expect(answer).toMatch(/^(\d[-+×]\d=\d+|1?\d[-+]\d=\d+，\d[-+]\d([-+]1)?=\d+，\d+[-+]\d+=\d+)。$/);
+      for (const [, equation, result] of answer.matchAll(EQUATION))
+        expect(evaluate(equation)).toBe(Number(result));
+      const [equation, result] = answer.slice(0, -1).split('，').at(-1)!.split('=');
       expect(result).toBe(expected);
       const asked = prompt.match(/\d+/g)!;
       expect(equation.match(/\d+/g)).toEqual(asked);
@@ -148,9 +151,18 @@ describe('arithmetic', () => {
     expect(arithmeticLine(fact(6, '×', 7))).toBe('6×7=42');
   });
 
+  it('works column by column', () => {
+    expect(workedLine(fact(15, '+', 27))).toBe('5+7=12，1+2+1=4，15+27=42');
+    expect(workedLine(fact(51, '+', 68))).toBe('1+8=9，5+6=11，51+68=119');
+    expect(workedLine(fact(42, '-', 15))).toBe('12-5=7，4-1-1=2，42-15=27');
+    expect(workedLine(fact(48, '-', 5))).toBe('8-5=3，4-0=4，48-5=43');
+    expect(workedLine(fact(8, '+', 7))).toBe('8+7=15');
+    expect(workedLine(fact(6, '×', 7))).toBe('6×7=42');
+  });
+
   it('stays within two digits and above zero', () => {
     for (const { answer } of sample('train', 'math')) {
-      const [a, b, result] = answer.match(/\d+/g)!.map(Number);
+      const [a, b, result] = answer.split('，').at(-1)!.match(/\d+/g)!.map(Number);
       expect(Math.max(a, b)).toBeLessThan(100);
       expect(result).toBeGreaterThanOrEqual(0);
     }

@@ -1,7 +1,10 @@
 /**
  * @file Arithmetic: facts, the questions that people ask about them, and texts in which they occur.
  *
- * Every answer has the one form `15+27=42。`, and every digit is its own token: a small model has one thing to learn.
+ * Every digit is its own token, and every answer has the one form `5+7=12，1+2+1=4，15+27=42。`: the ones, the tens with
+ * what is carried or borrowed, then the result. So each step is a one-digit fact that a small model can know by heart,
+ * and the sum of two two-digit numbers follows from three of them (Nye et al. 2021, "Show Your Work"; Lee et al. 2023,
+ * "Teaching Arithmetic to Small Transformers").
  */
 
 import type { Random } from '../tensor/random.ts';
@@ -31,6 +34,22 @@ export function factKey({ left, operator, right }: Fact): string {
 /** The plain equation, `15+27=42`. */
 export function arithmeticLine({ left, operator, right, result }: Fact): string {
   return `${left}${operator}${right}=${result}`;
+}
+
+/** The fact with its working, column by column; one-digit facts and products are known by heart. */
+export function workedLine(told: Fact): string {
+  const { left, operator, right } = told;
+  if (operator === '×' || (left < 10 && right < 10)) return arithmeticLine(told);
+  const [ones, otherOnes] = [left % 10, right % 10];
+  const [tens, otherTens] = [Math.floor(left / 10), Math.floor(right / 10)];
+  if (operator === '+') {
+    const carry = ones + otherOnes >= 10 ? 1 : 0;
+    const sum = `${tens}+${otherTens}${carry ? '+1' : ''}=${tens + otherTens + carry}`;
+    return `${ones}+${otherOnes}=${ones + otherOnes}，${sum}，${arithmeticLine(told)}`;
+  }
+  const borrow = ones < otherOnes ? 1 : 0;
+  const difference = `${tens}-${otherTens}${borrow ? '-1' : ''}=${tens - otherTens - borrow}`;
+  return `${arithmeticLine(fact(ones + 10 * borrow, '-', otherOnes))}，${difference}，${arithmeticLine(told)}`;
 }
 
 /** A random fact of a split: sums and differences of numbers up to 99, products of one-digit numbers. */
@@ -143,7 +162,7 @@ export function arithmeticTask(random: Random, split: Split): GeneratedTask {
         );
   return {
     prompt,
-    answer: `${arithmeticLine(asked)}。`,
+    answer: `${workedLine(asked)}。`,
     expected: String(result),
     type: 'math',
     key: factKey(asked),
@@ -152,60 +171,16 @@ export function arithmeticTask(random: Random, split: Split): GeneratedTask {
 
 // Texts for pretraining
 
-/** How to add column by column: the carry is what a model has to understand. */
-function explainSum({ left, right, result }: Fact): string {
-  const ones = (left % 10) + (right % 10);
-  const [a, b] = [Math.floor(left / 10), Math.floor(right / 10)];
-  const carry = ones >= 10 ? `，写${ones - 10}进1` : '';
-  const tens = ones >= 10 ? `${a}+${b}+1=${a + b + 1}` : `${a}+${b}=${a + b}`;
-  return `${left}+${right}怎么算？个位：${left % 10}+${right % 10}=${ones}${carry}；十位：${tens}；所以${left}+${right}=${result}。`;
-}
-
-/** How to subtract column by column. */
-function explainDifference({ left, right, result }: Fact): string {
-  const [a, b] = [left % 10, right % 10];
-  const [c, d] = [Math.floor(left / 10), Math.floor(right / 10)];
-  const ones = a < b ? `${a}不够减${b}，向十位借1，${a + 10}-${b}=${a + 10 - b}` : `${a}-${b}=${a - b}`;
-  const tens = a < b ? `${c}-1-${d}=${c - 1 - d}` : `${c}-${d}=${c - d}`;
-  return `${left}-${right}怎么算？个位：${ones}；十位：${tens}；所以${left}-${right}=${result}。`;
-}
-
-function explain(asked: Fact): string {
-  if (asked.operator !== '×' && asked.left < 10 && asked.right < 10)
-    return `${arithmeticLine(asked)}，这个要记住。`;
-  if (asked.operator === '+') return explainSum(asked);
-  if (asked.operator === '-') return explainDifference(asked);
-  const { left, right, result } = asked;
-  if (left === 0 || right === 0) return `0和任何数相乘都得0，所以${left}×${right}=0。`;
-  if (left === 1) return `1×${right}就是1个${right}，所以1×${right}=${right}。`;
-  return `${left}×${right}表示${left}个${right}相加：${Array(left).fill(right).join('+')}=${result}。`;
-}
-
-/** What one fact says about others, as far as those may be told too: 15+27=42, 27+15=42, 42-15=27, 42-27=15. */
-function factFamily(random: Random): string {
-  const { left, operator, right, result } = randomFact(random, 'train');
-  const [whole, part] = operator === '-' ? [left, right] : [left + right, right];
-  const rest = operator === '-' ? result : left;
-  const family = [
-    fact(rest, '+', part),
-    fact(part, '+', rest),
-    fact(whole, '-', part),
-    fact(whole, '-', rest),
-  ];
-  const told = family.filter((f) => isInSplit(factKey(f), 'train') && f.left <= 99 && f.right <= 99);
-  return told.length === 0 ? factFamily(random) : `${[...new Set(told.map(arithmeticLine))].join('，')}。`;
-}
-
-/** One row of the multiplication table, or a run of sums with the same number. */
+/** One row of a table to know by heart: products, sums or differences of one-digit numbers. */
 function table(random: Random): string {
   const n = 1 + random.integer(9);
-  const digits = Array.from({ length: 9 }, (_, i) => i + 1);
-  if (random.uniform() < 0.5)
-    return `${n}的乘法：${digits.map((d) => arithmeticLine(fact(n, '×', d))).join('，')}。`;
-  const start = random.integer(90);
-  const run = digits.map((d) => fact(start + d, '+', n));
-  const told = run.filter((f) => isInSplit(factKey(f), 'train'));
-  return told.length === 0 ? table(random) : `加${n}：${told.map(arithmeticLine).join('，')}。`;
+  const digits = Array.from({ length: 10 }, (_, i) => i);
+  const row = random.pick([
+    { name: `${n}的乘法`, facts: digits.map((d) => fact(n, '×', d)) },
+    { name: `${n}的加法`, facts: digits.map((d) => fact(n, '+', d)) },
+    { name: `减${n}`, facts: digits.map((d) => fact(n + d, '-', n)) },
+  ]);
+  return `${row.name}：${row.facts.map(arithmeticLine).join('，')}。`;
 }
 
 function comparison(random: Random): string {
@@ -219,16 +194,6 @@ function comparison(random: Random): string {
   ]);
 }
 
-function sentence(random: Random): string {
-  const told = randomFact(random, 'train');
-  const words = `${told.left}${OPERATOR_WORDS[told.operator]}${told.right}`;
-  return random.pick([
-    `${words}等于${told.result}，写成算式是${arithmeticLine(told)}。`,
-    `${words}，得${told.result}。`,
-    `因为${arithmeticLine(told)}，所以${words}等于${told.result}。`,
-  ]);
-}
-
 function questionAndAnswer(random: Random): string {
   const { prompt, answer } = arithmeticTask(random, 'train');
   return random.pick([`问：${prompt}\n答：${answer}`, `${prompt}\n${answer}`]);
@@ -237,16 +202,13 @@ function questionAndAnswer(random: Random): string {
 /** A document of arithmetic for pretraining; nothing in it is held out. */
 export function arithmeticDocument(random: Random): string {
   const repeat = (count: number, make: () => string): string[] => Array.from({ length: count }, make);
-  const line = (): string => arithmeticLine(randomFact(random, 'train'));
+  const line = (): string => workedLine(randomFact(random, 'train'));
   const paragraph = random.pick([
-    () => repeat(6 + random.integer(7), line).join('\n'),
-    () => `算一算：${repeat(4 + random.integer(5), line).join('，')}。`,
-    () => repeat(2 + random.integer(3), () => questionAndAnswer(random)).join('\n'),
-    () => repeat(2 + random.integer(2), () => explain(randomFact(random, 'train'))).join('\n'),
-    () => repeat(3, () => factFamily(random)).join('\n'),
-    () => table(random),
-    () => repeat(4, () => sentence(random)).join(''),
-    () => [comparison(random), sentence(random), comparison(random), `${line()}。`].join(''),
+    () => repeat(4 + random.integer(5), () => `${line()}。`).join('\n'),
+    () => repeat(3 + random.integer(3), () => questionAndAnswer(random)).join('\n'),
+    () => repeat(3 + random.integer(3), () => questionAndAnswer(random)).join('\n'),
+    () => repeat(2, () => table(random)).join('\n'),
+    () => [comparison(random), ...repeat(3, () => `${line()}。`), comparison(random)].join('\n'),
   ]);
   return paragraph();
 }

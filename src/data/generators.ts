@@ -11,7 +11,7 @@ import { arithmeticDocument, arithmeticTask } from './arithmetic.ts';
 import { logicDocument, logicTask } from './logic.ts';
 import type { GeneratedTask, Split } from './tasks.ts';
 
-export { arithmeticLine, fact, factKey } from './arithmetic.ts';
+export { arithmeticLine, fact, factKey, workedLine } from './arithmetic.ts';
 export { type GeneratedTask, HELD_OUT_SHARE, isHeldOut, type Split } from './tasks.ts';
 
 type TaskType = GeneratedTask['type'];
