@@ -9,7 +9,7 @@ import type { StageName } from '../stages/stage.ts';
 import { gemm, type NdArray, type Runtime, trace } from '../tensor/index.ts';
 
 /** Share of the matrix-product peak that a training step reaches; measured on two cores (see docs/decisions.md). */
-const EFFICIENCY = 0.6;
+const EFFICIENCY = 0.75;
 /** Tokens per character of Chinese text with a vocabulary of a few thousand. */
 const TOKENS_PER_CHARACTER = 0.75;
 const TOKENS_PER_EXERCISE_DOCUMENT = 110;
