@@ -85,19 +85,36 @@ export const matmulPrimitive: Primitive<MatmulAttributes> = definePrimitive<Matm
       : matmul(a, g, { transposeA: !transposeA, scale });
     return [da, db];
   },
-  onnx: (builder, inputs, { transposeA, transposeB, scale }) =>
-    builder.node(
+  onnx(builder, [a, b], { transposeA, transposeB, scale }, specs) {
+    const [m, k] = matrixOf(specs.inputs[0].shape, transposeA);
+    if (m === 1 && !transposeA && transposeB) {
+      // One row against many, as in decoding: `b` times a column is the product with the fast kernel on the CPU.
+      const [scaled] = scale === 1 ? [a] : builder.node('Mul', [a, builder.scalar(scale)]);
+      const [column] = builder.node('Reshape', [
+        scaled,
+        builder.ints([...specs.inputs[0].shape.slice(0, -2), k, 1]),
+      ]);
+      const [product] = builder.node('MatMul', [b, column]);
+      return builder.node('Reshape', [product, builder.ints(specs.outputs[0].shape)]);
+    }
+    if (!transposeA && !transposeB && scale === 1) return builder.node('MatMul', [a, b]);
+    return builder.node(
       'FusedMatMul',
-      inputs,
+      [a, b],
       { transA: transposeA ? 1 : 0, transB: transposeB ? 1 : 0, alpha: { float: scale } },
       { domain: 'com.microsoft' },
-    ),
+    );
+  },
   samples() {
     const plain = { transposeA: false, transposeB: false, scale: 1 };
     return [
       { inputs: [sampleArray([2, 3, 4], [-1, 1], 1), sampleArray([2, 4, 5], [-1, 1], 2)], attributes: plain },
       {
         inputs: [sampleArray([2, 3, 4], [-1, 1], 3), sampleArray([2, 5, 4], [-1, 1], 4)],
+        attributes: { transposeA: false, transposeB: true, scale: 0.5 },
+      },
+      {
+        inputs: [sampleArray([2, 1, 4], [-1, 1], 9), sampleArray([2, 5, 4], [-1, 1], 10)],
         attributes: { transposeA: false, transposeB: true, scale: 0.5 },
       },
       {
