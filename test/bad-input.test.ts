@@ -202,6 +202,11 @@ describe('a checkpoint that cannot be used is told', () => {
       naming: /nothing\/reward_model\/model\.safetensors.*--skip-reward/,
     },
     {
+      name: 'a finished model of another size',
+      args: ['--preset', 'nano', '--out', checkpoints('another-size', ['pretrain_final'])],
+      naming: /another-size.*--out.*--restart/,
+    },
+    {
       name: 'cut-off weights',
       args: [...SKIP, broken('cut-weights', 'model.safetensors', (all) => all.subarray(0, all.length - 100))],
       naming: /cut-weights\/pretrain_final\/model\.safetensors/,
