@@ -8,7 +8,7 @@
  */
 
 import type { ModelConfig } from './config.ts';
-import { GPT, type KeysValues } from './model.ts';
+import { GPT, type KeysValues, MASKED } from './model.ts';
 import { bindParameters } from './nn/parameters.ts';
 import {
   type Executable,
@@ -47,8 +47,6 @@ export interface DecoderOptions {
   /** Longest sequence; the context length when not given. */
   readonly maxLength?: number;
 }
-
-const MASKED = -1e9;
 
 /** Compile a decoder. Prefill graphs are compiled when a prompt of their length first comes. */
 export async function createDecoder(options: DecoderOptions): Promise<Decoder> {

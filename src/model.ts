@@ -46,7 +46,7 @@ export interface KeysValues {
 }
 
 /** A score that softmax turns into exactly zero. */
-const MASKED = -1e9;
+export const MASKED = -1e9;
 
 /** Lower-triangular mask `[1, 1, T, T]`: a token sees itself and what came before. */
 export function causalMask(length: number): Tensor {

@@ -74,7 +74,9 @@ export async function pretrain(
     return { stream, order: epochOrder(countRows(stream.length, T), seed, epoch) };
   };
   // Epochs differ a little in length where texts are made anew: the first one sets the number of steps.
-  const stepsPerEpoch = Math.max(1, Math.floor(readEpoch(0).order.length / B));
+  let { stream, order } = readEpoch(0);
+  let epoch = 0;
+  const stepsPerEpoch = Math.max(1, Math.floor(order.length / B));
   const totalSteps = stepsPerEpoch * options.epochs;
   const schedule = {
     peak: options.learningRate,
@@ -94,8 +96,6 @@ export async function pretrain(
   const spec = batchSpec(B, T);
   const trainer = await createTrainer({ runtime, loss: pretrainLoss(config), batch: spec, state });
 
-  let { stream, order } = readEpoch(0);
-  let epoch = 0;
   for (let step = state.step; step < totalSteps; step++) {
     if (Math.floor(step / stepsPerEpoch) !== epoch) {
       epoch = Math.floor(step / stepsPerEpoch);

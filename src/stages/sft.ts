@@ -12,7 +12,7 @@
 import { type Message, type Rendered, renderConversation } from '../chat-format.ts';
 import type { ModelConfig } from '../config.ts';
 import { type PackedRow, packConversations, stackRows } from '../data/pack.ts';
-import { GPT } from '../model.ts';
+import { GPT, MASKED } from '../model.ts';
 import { maskedMean } from '../nn/losses.ts';
 import { learningRateAt } from '../nn/optimizer.ts';
 import { bindParameters } from '../nn/parameters.ts';
@@ -66,7 +66,7 @@ export function conversationMask(segments: Tensor): Tensor {
   const [B, T] = segments.shape;
   const same = equal(segments.reshape([B, 1, T, 1]), segments.reshape([B, 1, 1, T]));
   const notLater = greater(arange(T).reshape([T, 1]).add(1), arange(T).reshape([1, T]));
-  return where(logicalAnd(same, notLater.reshape([1, 1, T, T])), 0, -1e9);
+  return where(logicalAnd(same, notLater.reshape([1, 1, T, T])), 0, MASKED);
 }
 
 /** Mean cross entropy over the assistant's tokens; all inputs `[B, T]`, `lossMask` 1 where the target is trained on. */
@@ -103,9 +103,10 @@ export async function supervisedFineTune(
       en: `${report.tooLong} conversations are longer than the context of ${T} tokens (cut or skipped), ${report.fullyMasked} hold no answer to learn (skipped).`,
     });
   }
-  const rowsPerEpoch = rowsOfEpoch(0).length;
-  requireFitting(rowsPerEpoch, { zh: '微调数据（--data sft=…）', en: 'the SFT data (--data sft=…)' }, T);
-  const stepsPerEpoch = Math.max(1, Math.floor(rowsPerEpoch / B));
+  let rows = rowsOfEpoch(0);
+  let epoch = 0;
+  requireFitting(rows.length, { zh: '微调数据（--data sft=…）', en: 'the SFT data (--data sft=…)' }, T);
+  const stepsPerEpoch = Math.max(1, Math.floor(rows.length / B));
   const totalSteps = stepsPerEpoch * options.epochs;
   const schedule = {
     peak: options.learningRate,
@@ -127,8 +128,6 @@ export async function supervisedFineTune(
     state,
   });
 
-  let rows: PackedRow[] = [];
-  let epoch = -1;
   for (let step = state.step; step < totalSteps; step++) {
     if (Math.floor(step / stepsPerEpoch) !== epoch) {
       epoch = Math.floor(step / stepsPerEpoch);

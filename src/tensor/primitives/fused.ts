@@ -11,7 +11,7 @@ import { scalar, type Tensor } from '../tensor.ts';
 import { exp, neg } from './elementwise.ts';
 import { scatterAdd } from './index-ops.ts';
 import { broadcastTo, reshape } from './movement.ts';
-import { sum } from './reduce.ts';
+import { exponentialTotal, sum } from './reduce.ts';
 import { indexArray, sampleArray } from './samples.ts';
 
 interface NormAttributes {
@@ -182,10 +182,7 @@ export const crossEntropyPrimitive: Primitive<undefined> = definePrimitive({
     const logProbabilities = new Float32Array(logits.data.length);
     for (let row = 0; row < rows; row++) {
       const values = logits.data.subarray(row * vocabulary, (row + 1) * vocabulary) as Float32Array;
-      let max = Number.NEGATIVE_INFINITY;
-      for (const value of values) max = Math.max(max, value);
-      let total = 0;
-      for (const value of values) total += Math.exp(value - max);
+      const { max, total } = exponentialTotal(values);
       const logTotal = max + Math.log(total);
       for (let i = 0; i < vocabulary; i++) logProbabilities[row * vocabulary + i] = values[i] - logTotal;
       losses[row] = logTotal - values[Number(targets.data[row])];

@@ -136,19 +136,25 @@ function forEachRow(x: NdArray, visit: (start: number, length: number) => void):
   for (let start = 0; start < x.data.length; start += length) visit(start, length);
 }
 
+/** Maximum of a row and `Σ_j exp(x_j - max)`: subtracting the maximum first keeps the exponentials from overflowing. */
+export function exponentialTotal(row: Float32Array): { max: number; total: number } {
+  let max = Number.NEGATIVE_INFINITY;
+  for (const value of row) max = Math.max(max, value);
+  let total = 0;
+  for (const value of row) total += Math.exp(value - max);
+  return { max, total };
+}
+
 const sameSpec = ([x]: readonly Spec[]): Spec[] => [{ dtype: x.dtype, shape: x.shape }];
 
-/** `exp(x_i) / Σ_j exp(x_j)` over the last axis; the maximum is subtracted first so that nothing overflows. */
+/** `exp(x_i) / Σ_j exp(x_j)` over the last axis. */
 export const softmaxPrimitive = definePrimitive({
   name: 'softmax',
   shape: sameSpec,
   reference([x]) {
     const result = new Float32Array(x.data.length);
     forEachRow(x, (start, length) => {
-      let max = Number.NEGATIVE_INFINITY;
-      for (let i = start; i < start + length; i++) max = Math.max(max, Number(x.data[i]));
-      let total = 0;
-      for (let i = start; i < start + length; i++) total += Math.exp(Number(x.data[i]) - max);
+      const { max, total } = exponentialTotal(x.data.subarray(start, start + length) as Float32Array);
       for (let i = start; i < start + length; i++) result[i] = Math.exp(Number(x.data[i]) - max) / total;
     });
     return [result];
@@ -166,10 +172,7 @@ export const logSoftmaxPrimitive = definePrimitive({
   reference([x]) {
     const result = new Float32Array(x.data.length);
     forEachRow(x, (start, length) => {
-      let max = Number.NEGATIVE_INFINITY;
-      for (let i = start; i < start + length; i++) max = Math.max(max, Number(x.data[i]));
-      let total = 0;
-      for (let i = start; i < start + length; i++) total += Math.exp(Number(x.data[i]) - max);
+      const { max, total } = exponentialTotal(x.data.subarray(start, start + length) as Float32Array);
       const logTotal = max + Math.log(total);
       for (let i = start; i < start + length; i++) result[i] = Number(x.data[i]) - logTotal;
     });
