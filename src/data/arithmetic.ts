@@ -183,6 +183,17 @@ function table(random: Random): string {
   return `${row.name}：${row.facts.map(arithmeticLine).join('，')}。`;
 }
 
+/** One-digit facts in no order, those with something carried or borrowed too: the steps of which all working consists. */
+function drill(random: Random): string {
+  const steps = Array.from({ length: 12 + random.integer(9) }, () => {
+    const [a, b, extra] = [random.integer(10), random.integer(10), random.integer(2)];
+    if (random.uniform() < 0.5) return `${a}+${b}${extra ? '+1' : ''}=${a + b + extra}`;
+    const from = a < b + extra ? a + 10 : a;
+    return `${from}-${b}${extra ? '-1' : ''}=${from - b - extra}`;
+  });
+  return `${steps.join('，')}。`;
+}
+
 function comparison(random: Random): string {
   const a = random.integer(100);
   const b = random.integer(100);
@@ -208,6 +219,8 @@ export function arithmeticDocument(random: Random): string {
     () => repeat(3 + random.integer(3), () => questionAndAnswer(random)).join('\n'),
     () => repeat(3 + random.integer(3), () => questionAndAnswer(random)).join('\n'),
     () => repeat(2, () => table(random)).join('\n'),
+    () => drill(random),
+    () => drill(random),
     () => [comparison(random), ...repeat(3, () => `${line()}。`), comparison(random)].join('\n'),
   ]);
   return paragraph();

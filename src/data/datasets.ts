@@ -126,7 +126,7 @@ export function tokenizerTexts(
   const random = createRandom(seed);
   return [
     ...documents,
-    ...chats.flatMap((messages) => messages.map(({ content }) => content)),
+    ...chats.flatMap((messages) => messages.map(({ role, content }) => `${role}\n${content}`)),
     ...exerciseDocuments(40, random.integer(2 ** 31), 0),
   ];
 }

@@ -21,11 +21,12 @@ function promptOf({ premises, question }: Puzzle): string {
   return `${premises.join('。')}。${question}`;
 }
 
-function answerOf({ verdict, reason }: Puzzle): string {
-  return `${verdict}。因为${reason}。`;
+/** First the steps, then the verdict: what is written already helps to find what comes next. */
+function answerOf({ verdict, reason, asked }: Puzzle): string {
+  return `${reason}，${asked === undefined ? '' : `问的是${asked}，`}所以${verdict}。`;
 }
 
-/** A random puzzle of a split, with an answer of the form `是。因为……。` */
+/** A random puzzle of a split, with an answer of the form `……，所以是。` */
 export function logicTask(random: Random, split: Split): GeneratedTask {
   const puzzle = randomPuzzle(random, split);
   return {
