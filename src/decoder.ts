@@ -48,10 +48,25 @@ export interface DecoderOptions {
   readonly maxLength?: number;
 }
 
-/** Compile a decoder. Prefill graphs are compiled when a prompt of their length first comes. */
+/** Prompts are padded, and caches start, at so many tokens. */
+const SMALLEST_PROMPT = 16;
+const SMALLEST_CACHE = 64;
+
+/** What one step runs on, with room for P cached tokens. */
+interface Step {
+  readonly P: number;
+  readonly executable: Executable;
+  readonly feeds: Readonly<Record<string, NdArray>>;
+  readonly results: Readonly<Record<string, NdArray>>;
+}
+
+/**
+ * Compile a decoder. Graphs for longer prompts and longer caches are compiled when they are first needed: attention costs
+ * as much as the cache is long, used or not.
+ */
 export async function createDecoder(options: DecoderOptions): Promise<Decoder> {
   const { runtime, config, weights, batchSize: B } = options;
-  const P = Math.min(options.maxLength ?? config.contextLength, config.contextLength);
+  const maxLength = Math.min(options.maxLength ?? config.contextLength, config.contextLength);
   const { numLayers, numKvHeads: G, vocabSize: V } = config;
   const D = config.hiddenSize / config.numHeads;
   const layers = Array.from({ length: numLayers }, (_, i) => i);
@@ -68,29 +83,39 @@ export async function createDecoder(options: DecoderOptions): Promise<Decoder> {
     data: new Int32Array(shape.reduce((a, b) => a * b, 1)),
   });
 
-  // One step: inputs and outputs that are reused from token to token.
-  const feeds: Record<string, NdArray> = {
-    tokens: int(B, 1),
-    positions: int(B, 1),
-    mask: float(B, 1, 1, P + 1),
-  };
-  const results: Record<string, NdArray> = { logits: float(B, V) };
-  for (const i of layers) {
-    for (const kind of ['keys', 'values']) {
-      feeds[`${kind}${i}`] = float(B, G, P, D);
-      results[`new_${kind}${i}`] = float(B, G, 1, D);
+  /** The graph of one step with room for P cached tokens, and its inputs and outputs, reused from token to token. */
+  const createStep = async (P: number): Promise<Step> => {
+    const feeds: Record<string, NdArray> = {
+      tokens: int(B, 1),
+      positions: int(B, 1),
+      mask: float(B, 1, 1, P + 1),
+    };
+    const results: Record<string, NdArray> = { logits: float(B, V) };
+    for (const i of layers) {
+      for (const kind of ['keys', 'values']) {
+        feeds[`${kind}${i}`] = float(B, G, P, D);
+        results[`new_${kind}${i}`] = float(B, G, 1, D);
+      }
     }
-  }
-  const stepGraph = trace(feeds as Record<string, Spec>, (inputs) => {
-    const past = layers.map((i) => ({ keys: inputs[`keys${i}`], values: inputs[`values${i}`] }));
-    const { hidden, cache } = model.forward(inputs['tokens'], {
-      positions: inputs['positions'],
-      mask: inputs['mask'],
-      past,
+    const graph = trace(feeds as Record<string, Spec>, (inputs) => {
+      const past = layers.map((i) => ({ keys: inputs[`keys${i}`], values: inputs[`values${i}`] }));
+      const { hidden, cache } = model.forward(inputs['tokens'], {
+        positions: inputs['positions'],
+        mask: inputs['mask'],
+        past,
+      });
+      return { logits: model.logits(hidden), ...namedCache(cache) };
     });
-    return { logits: model.logits(hidden), ...namedCache(cache) };
-  });
-  const stepExecutable = await runtime.compile(stepGraph);
+    return { P, executable: await runtime.compile(graph), feeds, results };
+  };
+  const steps = new Map<number, Step>();
+  const stepFor = async (length: number): Promise<Step> => {
+    const P = paddedLength(length, SMALLEST_CACHE, maxLength);
+    const step = steps.get(P) ?? (await createStep(P));
+    steps.set(P, step);
+    return step;
+  };
+  let current: Step | undefined;
 
   const prefills = new Map<number, Executable>();
   const prefillOf = async (length: number): Promise<Executable> => {
@@ -112,14 +137,14 @@ export async function createDecoder(options: DecoderOptions): Promise<Decoder> {
     return executable;
   };
 
-  const mask = feeds['mask'].data as Float32Array;
   const lengths = new Int32Array(B);
 
-  /** Copy rows `[B, G, rows, D]` into the cache of one layer, at the end of each sequence. */
+  /** Copy the first `counts` of rows `[B, G, rows, D]` into a cache of the step, each sequence's from its place on. */
   const store = (
+    { feeds, P }: Step,
     name: string,
     source: NdArray,
-    from: Int32Array,
+    from: (sequence: number) => number,
     counts: (sequence: number) => number,
   ): void => {
     const target = feeds[name].data as Float32Array;
@@ -129,23 +154,50 @@ export async function createDecoder(options: DecoderOptions): Promise<Decoder> {
       const size = counts(b) * D;
       for (let g = 0; g < G; g++) {
         const start = (b * G + g) * rows * D;
-        const to = ((b * G + g) * P + from[b]) * D;
+        const to = ((b * G + g) * P + from(b)) * D;
         for (let i = 0; i < size; i++) target[to + i] = data[start + i];
       }
     }
+  };
+  const cacheNames = layers.flatMap((i) => [`keys${i}`, `values${i}`]);
+  /** Let each sequence see its cached tokens and the new one, which stands at the end. */
+  const openMask = ({ feeds, P }: Step): void => {
+    const mask = feeds['mask'].data as Float32Array;
+    mask.fill(MASKED);
+    for (let b = 0; b < B; b++) {
+      mask.fill(0, b * (P + 1), b * (P + 1) + lengths[b]);
+      mask[b * (P + 1) + P] = 0;
+    }
+  };
+  /** The same cache in a larger place. */
+  const grow = async (smaller: Step): Promise<Step> => {
+    const larger = await stepFor(smaller.P + 1);
+    for (const name of cacheNames) {
+      store(
+        larger,
+        name,
+        smaller.feeds[name],
+        () => 0,
+        (b) => lengths[b],
+      );
+    }
+    openMask(larger);
+    return larger;
   };
   const rowsOf = (logits: NdArray): Float32Array[] =>
     Array.from({ length: B }, (_, b) => (logits.data as Float32Array).subarray(b * V, (b + 1) * V));
 
   return {
     batchSize: B,
-    maxLength: P,
+    maxLength,
     async prefill(prompts) {
       const longest = Math.max(...prompts.map((prompt) => prompt.length));
-      if (prompts.length > B || prompts.some(({ length }) => length === 0) || longest > P) {
-        throw new RangeError(`${prompts.length} prompts of up to ${longest} tokens do not fit ${B} x ${P}`);
+      if (prompts.length > B || prompts.some(({ length }) => length === 0) || longest > maxLength) {
+        throw new RangeError(
+          `${prompts.length} prompts of up to ${longest} tokens do not fit ${B} x ${maxLength}`,
+        );
       }
-      const T = paddedLength(longest, config.contextLength);
+      const T = paddedLength(longest, SMALLEST_PROMPT, config.contextLength);
       const tokens = int(B, T);
       const last = int(B);
       for (let b = 0; b < B; b++) {
@@ -156,35 +208,49 @@ export async function createDecoder(options: DecoderOptions): Promise<Decoder> {
         lengths[b] = prompt.length;
       }
       const outputs = await (await prefillOf(T)).run({ tokens, last });
-      const start = new Int32Array(B);
-      for (const i of layers) {
-        for (const kind of ['keys', 'values'])
-          store(`${kind}${i}`, outputs[`new_${kind}${i}`], start, (b) => lengths[b]);
+      const start = await stepFor(longest);
+      for (const name of cacheNames) {
+        store(
+          start,
+          name,
+          outputs[`new_${name}`],
+          () => 0,
+          (b) => lengths[b],
+        );
       }
-      mask.fill(MASKED);
-      for (let b = 0; b < B; b++) {
-        mask.fill(0, b * (P + 1), b * (P + 1) + lengths[b]);
-        mask[b * (P + 1) + P] = 0; // the token itself
-      }
+      openMask(start);
+      current = start;
       return rowsOf(outputs['logits']).slice(0, prompts.length);
     },
     async step(tokens) {
+      if (!current) throw new RangeError('a step needs a prefill before it');
       const grows = (b: number): boolean => (tokens[b] ?? -1) >= 0;
       for (let b = 0; b < B; b++) {
-        if (grows(b) && lengths[b] >= P) throw new RangeError(`sequence ${b} is full: ${P} tokens`);
+        if (!grows(b)) continue;
+        if (lengths[b] >= maxLength) throw new RangeError(`sequence ${b} is full: ${maxLength} tokens`);
+        if (lengths[b] >= current.P) current = await grow(current);
+      }
+      const { executable, feeds, results, P } = current;
+      for (let b = 0; b < B; b++) {
         feeds['tokens'].data[b] = grows(b) ? tokens[b] : 0;
         feeds['positions'].data[b] = grows(b) ? lengths[b] : 0;
       }
-      const outputs = await stepExecutable.run(feeds, results);
-      for (const i of layers) {
-        for (const kind of ['keys', 'values'])
-          store(`${kind}${i}`, outputs[`new_${kind}${i}`], lengths, (b) => (grows(b) ? 1 : 0));
+      const outputs = await executable.run(feeds, results);
+      for (const name of cacheNames) {
+        store(
+          current,
+          name,
+          outputs[`new_${name}`],
+          (b) => lengths[b],
+          (b) => (grows(b) ? 1 : 0),
+        );
       }
+      const mask = feeds['mask'].data as Float32Array;
       for (let b = 0; b < B; b++) if (grows(b)) mask[b * (P + 1) + lengths[b]++] = 0;
       return rowsOf(outputs['logits']);
     },
     async release() {
-      await stepExecutable.release();
+      for (const { executable } of steps.values()) await executable.release();
       for (const executable of prefills.values()) await executable.release();
     },
   };
@@ -199,9 +265,9 @@ function namedCache(cache: readonly KeysValues[]): Record<string, Tensor> {
   return named;
 }
 
-/** Prompt lengths are rounded up to a few sizes, so that few graphs are compiled. */
-function paddedLength(length: number, contextLength: number): number {
-  let padded = 16;
+/** Lengths are rounded up to a few sizes, so that few graphs are compiled. */
+function paddedLength(length: number, smallest: number, largest: number): number {
+  let padded = smallest;
   while (padded < length) padded *= 2;
-  return Math.min(padded, contextLength);
+  return Math.min(padded, largest);
 }

@@ -179,6 +179,37 @@ describe.each(Object.entries(VARIANTS))('%s attention', (_, config) => {
   });
 });
 
+it('decodes on beyond the size that the cache starts with', async () => {
+  const config = { ...TINY, numKvHeads: 2, contextLength: 140 };
+  const weights = initializeParameters(gptParameters(config), 4);
+  const random = createRandom(5);
+  const V = config.vocabSize;
+  const some = (count: number): number[] => Array.from({ length: count }, () => random.integer(V));
+  const sequences = [some(61), some(30)];
+  const decoder = await createDecoder({ runtime, config, weights, batchSize: 2 });
+  expect(decoder.maxLength).toBe(140);
+  let logits = await decoder.prefill(sequences);
+  for (let step = 0; step < 79; step++) {
+    const next = [random.integer(V), step < 40 ? random.integer(V) : -1];
+    sequences.forEach((tokens, b) => {
+      if (next[b] >= 0) tokens.push(next[b]);
+    });
+    logits = await decoder.step(next);
+    if (step % 8 !== 0 && step < 76) continue;
+    const full = logitsOf(config, weights, [sequences[0]]).subarray(-V);
+    expectClose(logits[0], full, { relative: 1e-3, absolute: 1e-4 }, `step ${step}`);
+    if (next[1] < 0) continue;
+    const other = logitsOf(config, weights, [sequences[1]]).subarray(-V);
+    expectClose(logits[1], other, { relative: 1e-3, absolute: 1e-4 }, `step ${step}, second`);
+  }
+  expect(sequences[0].length).toBe(140);
+  await expect(decoder.step([1, -1])).rejects.toThrow('full: 140 tokens');
+  // A new prompt starts over.
+  const [again] = await decoder.prefill([some(3)]);
+  expect(again.length).toBe(V);
+  await decoder.release();
+});
+
 it('attends by relative position only: turning queries and keys by the same shift leaves their products alone', () => {
   const random = createRandom(3);
   const vectors = () =>

@@ -42,6 +42,7 @@ import { type Episode, episodeBatch, spreadActions, tokensOf } from './sequences
 import {
   checkStep,
   copyWeights,
+  type Evaluation,
   loadTrainState,
   requireFitting,
   type StageContext,
@@ -137,10 +138,15 @@ export async function trainRlhf(
     return prompts.map((prompt, i) => ({ prompt, response: responses[i] }));
   };
   const score = (episodes: readonly Episode[]): Promise<number[]> => scorer.score(episodes.map(tokensOf));
-  const examine = async (weights: Readonly<Record<string, NdArray>>): Promise<number | undefined> => {
+  /** The reward, and beside it a figure that no reward model can be talked into: how varied the responses are. */
+  const examine = async (weights: Readonly<Record<string, NdArray>>): Promise<Examination | undefined> => {
     if (data.heldOut.length === 0) return undefined;
-    const stream = createRandom(foldSeed(seed, 'rlhf-examination'));
-    return mean(await score(await respond(weights, data.heldOut, stream)));
+    const prompts = Array.from({ length: EXAMINATION_ROUNDS }, () => data.heldOut).flat();
+    const episodes = await respond(weights, prompts, createRandom(foldSeed(seed, 'rlhf-examination')));
+    return {
+      reward: mean(await score(episodes)),
+      distinct2: distinct2(episodes.map(({ response }) => response.tokens)),
+    };
   };
 
   const random = resumeRandom(io.resumed?.state['random'], foldSeed(seed, 'rlhf'));
@@ -258,6 +264,7 @@ export async function trainRlhf(
         ),
         endRate: mean(episodes.map(({ response }) => Number(response.ended))),
         responseLength: mean(episodes.map(({ response }) => response.tokens.length)),
+        distinct2: distinct2(episodes.map(({ response }) => response.tokens)),
       },
     });
     const controller = { target: options.klTarget, horizon: options.klHorizon };
@@ -274,9 +281,37 @@ export async function trainRlhf(
   const after = await examine(weights);
   await judge.release();
   await scorer.release();
-  const name = { zh: '留出提问 平均奖励', en: 'held-out mean reward' };
+  if (after === undefined) return { weights, evaluations: [] };
   const { before } = progress;
-  return { weights, evaluations: after === undefined ? [] : [{ name, before, after, unit: 'number' }] };
+  const figure = (of: keyof Examination, zh: string, en: string): Evaluation => ({
+    name: { zh, en },
+    before: before?.[of],
+    after: after[of],
+    unit: 'number',
+  });
+  return {
+    weights,
+    evaluations: [
+      figure('reward', '留出提问 平均奖励', 'held-out mean reward'),
+      figure('distinct2', '留出提问 回答多样性 distinct-2', 'held-out distinct-2'),
+    ],
+  };
+}
+
+/** What is measured on held-out prompts. */
+interface Examination {
+  /** Mean score of the reward model. */
+  readonly reward: number;
+  readonly distinct2: number;
+}
+
+/** Responses to each held-out prompt: one alone says more about chance than about the policy. */
+const EXAMINATION_ROUNDS = 2;
+
+/** Distinct pairs of neighbouring tokens as a share of all pairs (Li et al. 2016): low where a policy repeats itself. */
+export function distinct2(responses: readonly (readonly number[])[]): number {
+  const pairs = responses.flatMap((tokens) => tokens.slice(1).map((token, i) => `${tokens[i]} ${token}`));
+  return new Set(pairs).size / Math.max(1, pairs.length);
 }
 
 /** What the loop carries from one iteration to the next besides the weights. */
@@ -284,8 +319,8 @@ interface RlhfProgress {
   readonly iteration: number;
   readonly klCoefficient: number;
   readonly normalizer: { readonly mean: number; readonly deviation: number };
-  /** Held-out reward of the reference. */
-  readonly before?: number;
+  /** Held-out figures of the reference. */
+  readonly before?: Examination;
 }
 
 /** Go on with a saved stream, or start one. */

@@ -5,10 +5,11 @@
  *     npm run train -- --skip-pretrain --skip-sft --skip-reward --skip-rlhf
  *
  * Each question is answered several times. An answer is as good as it is better than its group's average, so the group
- * is the baseline and no critic is needed: REINFORCE with `A = r - mean(group)`. A small KL term to the model at the
- * start keeps the language in shape.
+ * is the baseline and no critic is needed: REINFORCE with `A = r - mean(group)`. Groups that agree teach nothing, so more
+ * questions are asked than are learned from (Yu et al. 2025, "DAPO": dynamic sampling). A small KL term to the model at
+ * the start keeps the language in shape.
  *
- * Legend: Q questions an iteration, K answers a question (the group), B = Q·K, T length.
+ * Legend: Q questions that an iteration learns from, K answers a question (the group), B = Q·K, T length.
  */
 
 import { renderPrompt } from '../chat-format.ts';
@@ -49,8 +50,10 @@ import {
 
 export interface RlvfOptions {
   readonly iterations: number;
-  /** Questions an iteration, Q. */
+  /** Questions asked an iteration. */
   readonly questions: number;
+  /** Questions an iteration learns from, Q: those whose answers differ in reward come first. */
+  readonly keptQuestions: number;
   /** Answers a question, K. */
   readonly groupSize: number;
   readonly learningRate: number;
@@ -86,19 +89,20 @@ export async function trainRlvf(
   data: RlvfData,
   options: RlvfOptions,
 ): Promise<StageResult> {
-  const { questions: Q, groupSize: K, maxNewTokens, temperature, klCoefficient } = options;
+  const { questions, keptQuestions: Q, groupSize: K, maxNewTokens, temperature, klCoefficient } = options;
   const B = Q * K;
   const room = config.contextLength - maxNewTokens;
   const lengthOf = (task: Task): number => promptOf(tokenizer, task).length;
   const usual = data
     .draw(2000, createRandom(0))
     .map(lengthOf)
-    .filter((length) => length <= room);
+    .filter((length) => length <= room)
+    .sort((a, b) => a - b);
   const option = { zh: 'RLVF 题目（--data rlvf=…）', en: 'the RLVF tasks (--data rlvf=…)' };
   requireFitting(usual.length, option, room);
   const heldOut = data.heldOut.filter((task) => lengthOf(task) <= room);
-  // Prompt and answer; what is drawn later and is longer than this is drawn again.
-  const T = Math.max(...usual, ...heldOut.map(lengthOf)) + maxNewTokens;
+  // Prompt and answer. The few longest questions are not worth that every row is as long as they are: such are drawn again.
+  const T = usual[Math.floor(0.95 * usual.length)] + maxNewTokens;
   const drawFitting = (count: number, stream: Random): Task[] => {
     const fits = (task: Task): boolean => lengthOf(task) + maxNewTokens <= T;
     const drawn: Task[] = [];
@@ -121,14 +125,23 @@ export async function trainRlvf(
       random,
       maxNewTokens,
       batchSize: B,
-      length: T,
+      length: Math.max(...tasks.map(lengthOf)) + maxNewTokens,
     });
-  const examine = (weights: Readonly<Record<string, NdArray>>): Promise<Record<string, number>> =>
-    answer(weights, heldOut, GREEDY, createRandom(seed)).then(accuracyByType);
+  /** Accuracy by type: of the best guess (greedy), and of an answer drawn at random, which is what is trained. */
+  const examine = async (weights: Readonly<Record<string, NdArray>>): Promise<Examination> => {
+    const accuracy = async (sampling: SamplingOptions): Promise<Record<string, number>> =>
+      heldOut.length === 0
+        ? {}
+        : accuracyByType(await answer(weights, heldOut, sampling, createRandom(seed)));
+    return {
+      greedy: await accuracy(GREEDY),
+      sampled: await accuracy({ ...PLAIN_SAMPLING, temperature }),
+    };
+  };
 
   const random = resumeRandom(io.resumed?.state['random'], foldSeed(seed, 'rlvf'));
   const state = io.resumed ? loadTrainState(io.resumed) : createTrainState(startWeights);
-  const before = (io.resumed?.state['before'] as Record<string, number>) ?? (await examine(startWeights));
+  const before = (io.resumed?.state['before'] as Examination | undefined) ?? (await examine(startWeights));
   const reference = withValueHead(startWeights, config);
   const judge = await createJudge({
     runtime,
@@ -149,21 +162,31 @@ export async function trainRlvf(
   });
 
   for (let iteration = state.step; iteration < options.iterations; iteration++) {
-    const tasks = drawFitting(Q, random).flatMap((task) => Array.from({ length: K }, () => task));
+    // 1. Answer every question K times, and let the verifiers judge.
+    const tasks = drawFitting(questions, random).flatMap((task) => Array.from({ length: K }, () => task));
     const sampled = await answer(trainer.state.weights, tasks, { ...PLAIN_SAMPLING, temperature }, random);
     const rewards = sampled.map(({ reward }) => reward);
     const advantages = groupAdvantages(rewards, K);
-    const frozen = await judge.judge(
-      reference,
-      sampled.map(({ episode }) => episode),
-    );
 
-    const episodes = sampled.map(({ episode }) => episode);
+    // 2. Learn from the groups whose answers differ.
+    const groups = Array.from({ length: questions }, (_, group) =>
+      Array.from({ length: K }, (_, i) => group * K + i),
+    );
+    const isMixed = (group: readonly number[]): boolean => group.some((i) => advantages[i] !== 0);
+    const mixed = groups.filter(isMixed);
+    const agreed = groups.filter((group) => !isMixed(group));
+    const chosen = [...mixed, ...agreed].slice(0, Q).flat();
+    const episodes = chosen.map((i) => sampled[i].episode);
+    const frozen = await judge.judge(reference, episodes);
     const batch = {
       ...episodeBatch(episodes, T),
       advantages: spreadActions(
         episodes,
-        episodes.map(({ response }, i) => new Float32Array(response.tokens.length).fill(advantages[i])),
+        // An answer that was cut off may have been on its way to something right: nothing is learned from it.
+        chosen.map((i) => {
+          const { tokens, ended } = sampled[i].episode.response;
+          return new Float32Array(tokens.length).fill(ended ? advantages[i] : 0);
+        }),
         T,
       ),
       referenceLogProbs: spreadActions(
@@ -173,8 +196,7 @@ export async function trainRlvf(
       ),
     };
     // Where every group agrees there is nothing to learn, and Adam would blow the rounding noise up to full steps.
-    const informative = advantages.some((advantage) => advantage !== 0);
-    const lr = informative ? options.learningRate * (1 - iteration / options.iterations) : 0;
+    const lr = mixed.length > 0 ? options.learningRate * (1 - iteration / options.iterations) : 0;
     const result = await trainer.step(batch, lr);
     checkStep('rlvf', iteration + 1, result);
     io.log({
@@ -188,9 +210,9 @@ export async function trainRlvf(
         reward: mean(rewards),
         accuracy: mean(sampled.map(({ correct }) => Number(correct))),
         ...result.metrics,
-        groupsWithoutVariance: mean(groupsOf(rewards, K).map((group) => Number(new Set(group).size === 1))),
-        endRate: mean(episodes.map(({ response }) => Number(response.ended))),
-        responseLength: mean(episodes.map(({ response }) => response.tokens.length)),
+        groupsWithoutVariance: 1 - mixed.length / questions,
+        endRate: mean(sampled.map(({ episode }) => Number(episode.response.ended))),
+        responseLength: mean(sampled.map(({ episode }) => episode.response.tokens.length)),
       },
     });
     io.offer(() => saveTrainState(trainer.state, { before, random: random.state }));
@@ -200,15 +222,27 @@ export async function trainRlvf(
   await trainer.release();
   await judge.release();
   const after = await examine(weights);
-  const evaluations = Object.keys(after).map(
-    (type): Evaluation => ({
+  const evaluations = Object.keys(after.greedy).flatMap((type): Evaluation[] => [
+    {
       name: { zh: `留出题目正确率（${type}）`, en: `held-out accuracy (${type})` },
-      before: before[type],
-      after: after[type],
+      before: before.greedy[type],
+      after: after.greedy[type],
       unit: 'share',
-    }),
-  );
+    },
+    {
+      name: { zh: `随机采样时的正确率（${type}）`, en: `the same when sampled (${type})` },
+      before: before.sampled[type],
+      after: after.sampled[type],
+      unit: 'share',
+    },
+  ]);
   return { weights, evaluations };
+}
+
+/** Share of right answers on held-out questions, by type. */
+interface Examination {
+  readonly greedy: Readonly<Record<string, number>>;
+  readonly sampled: Readonly<Record<string, number>>;
 }
 
 /** Rewards cut into groups of K. */

@@ -86,6 +86,7 @@ export const RLHF: RlhfOptions = {
 export const RLVF: RlvfOptions = {
   iterations: 4,
   questions: 4,
+  keptQuestions: 3,
   groupSize: 4,
   learningRate: 3e-3,
   maxNewTokens: 4,
