@@ -2,7 +2,8 @@
 
 import { chat } from './chat.ts';
 import { createCommand, parseCommand, runCommand } from './options.ts';
-import { addTrainingOptions, runTraining, type TrainingOptions } from './training.ts';
+import { runTraining } from './training.ts';
+import { addTrainingOptions, type TrainingOptions } from './training-options.ts';
 
 await runCommand(async () => {
   const command = createCommand('start', {

@@ -1,7 +1,8 @@
 /** @file `npm run train`: the five stages, or some of them. */
 
 import { createCommand, parseCommand, runCommand } from './options.ts';
-import { addTrainingOptions, runTraining, type TrainingOptions } from './training.ts';
+import { runTraining } from './training.ts';
+import { addTrainingOptions, type TrainingOptions } from './training-options.ts';
 
 await runCommand(async () => {
   const command = createCommand('train', {

@@ -1,0 +1,226 @@
+/** @file The options of `npm start` and `npm run train`, and what they ask for. */
+
+import { availableParallelism } from 'node:os';
+import type { Command } from 'commander';
+import { PRESETS, type PresetName } from '../config.ts';
+import type { SourceText } from '../data/datasets.ts';
+import { UserError } from '../errors.ts';
+import { type Text, text } from '../i18n.ts';
+import { RECIPES, type Recipe } from '../recipes.ts';
+import { STAGES, type StageName } from '../stages/stage.ts';
+import type { Device } from '../tensor/runtime/node.ts';
+import { choice, integer, number } from './options.ts';
+import { DATA_STAGES, type DataStage } from './training-data.ts';
+
+/** Options of a training run, as commander names them. */
+export interface TrainingOptions {
+  readonly preset: PresetName;
+  readonly skipPretrain?: boolean;
+  readonly skipSft?: boolean;
+  readonly skipReward?: boolean;
+  readonly skipRlhf?: boolean;
+  readonly skipRlvf?: boolean;
+  readonly pretrainEpochs?: number;
+  readonly sftEpochs?: number;
+  readonly rewardEpochs?: number;
+  readonly rlhfEpisodes?: number;
+  readonly rlvfIterations?: number;
+  readonly batchSize?: number;
+  readonly lr?: number;
+  readonly seed: number;
+  readonly device: Device;
+  readonly threads: number;
+  readonly out: string;
+  readonly data: readonly string[];
+  readonly restart?: boolean;
+  readonly saveInterval: number;
+}
+
+/** What each stage is called. */
+export const STAGE_NAMES: Readonly<Record<StageName, Text>> = {
+  pretrain: { zh: '预训练', en: 'Pretrain' },
+  sft: { zh: '监督微调', en: 'SFT' },
+  reward: { zh: '奖励模型', en: 'Reward model' },
+  rlhf: { zh: '强化学习 PPO', en: 'RLHF (PPO)' },
+  rlvf: { zh: '可验证奖励', en: 'RLVF' },
+};
+
+/** Add the options of a training run to a command. */
+export function addTrainingOptions(command: Command): Command {
+  const whole = integer({ min: 1 });
+  const option = (
+    flags: string,
+    description: Text,
+    parse: (value: string, previous: never) => unknown,
+    fallback?: unknown,
+  ): void => {
+    command.option(
+      flags,
+      text(description),
+      parse as (value: string, previous: unknown) => unknown,
+      fallback,
+    );
+  };
+  option(
+    '--preset <name>',
+    { zh: '模型规模：nano、mini 或 small', en: 'size of the model: nano, mini or small' },
+    choice(Object.keys(PRESETS) as PresetName[]),
+    'mini',
+  );
+  for (const stage of STAGES) {
+    command.option(
+      `--skip-${stage}`,
+      text({
+        zh: `跳过${STAGE_NAMES[stage].zh}，使用已有的检查点`,
+        en: `skip ${stage} and use its checkpoint`,
+      }),
+    );
+  }
+  const lengths: readonly [flags: string, description: Text, of: (recipe: Recipe) => number][] = [
+    [
+      '--pretrain-epochs <n>',
+      { zh: '预训练遍数', en: 'passes over the pretraining text' },
+      (r) => r.pretrain.epochs,
+    ],
+    ['--sft-epochs <n>', { zh: '监督微调遍数', en: 'passes over the conversations' }, (r) => r.sft.epochs],
+    [
+      '--reward-epochs <n>',
+      { zh: '奖励模型遍数', en: 'passes over the preference pairs' },
+      (r) => r.reward.epochs,
+    ],
+    [
+      '--rlhf-episodes <n>',
+      { zh: 'RLHF 采样的回答总数', en: 'responses sampled by RLHF in all' },
+      (r) => r.rlhf.episodes,
+    ],
+    ['--rlvf-iterations <n>', { zh: 'RLVF 迭代次数', en: 'iterations of RLVF' }, (r) => r.rlvf.iterations],
+  ];
+  for (const [flags, { zh, en }, of] of lengths) {
+    const defaults = Object.entries(RECIPES).map(([name, recipe]) => `${name} ${of(recipe)}`);
+    const description = {
+      zh: `${zh}（默认：${defaults.join('，')}）`,
+      en: `${en} (default: ${defaults.join(', ')})`,
+    };
+    option(flags, description, whole);
+  }
+  option(
+    '--batch-size <n>',
+    { zh: '预训练、微调和奖励模型的批大小', en: 'batch size of pretraining, SFT and the reward model' },
+    whole,
+  );
+  option(
+    '--lr <x>',
+    {
+      zh: '所有要训练的阶段的峰值学习率（默认各阶段不同）',
+      en: 'peak learning rate of every stage that trains (each has its own default)',
+    },
+    number({ above: 0, max: 1 }),
+  );
+  option(
+    '--data <[stage=]file...>',
+    {
+      zh: '自己的数据：阶段=文件（pretrain、sft、reward、rlvf），或只写文件名，按内容判断',
+      en: 'your own data: stage=file (pretrain, sft, reward, rlvf), or a file alone, told by its content',
+    },
+    collect,
+    [],
+  );
+  option('--seed <n>', { zh: '随机种子', en: 'random seed' }, integer({ min: 0, max: 2 ** 31 - 1 }), 1);
+  option(
+    '--device <name>',
+    { zh: '计算设备：cpu、webgpu 或 cuda', en: 'where to compute: cpu, webgpu or cuda' },
+    choice(['cpu', 'webgpu', 'cuda']),
+    'cpu',
+  );
+  option(
+    '--threads <n>',
+    { zh: '线程数', en: 'number of threads' },
+    integer({ min: 1, max: 256 }),
+    availableParallelism(),
+  );
+  option('--out <dir>', { zh: '检查点文件夹', en: 'folder for checkpoints' }, String, 'checkpoints');
+  option(
+    '--save-interval <seconds>',
+    { zh: '每隔多少秒保存一次进度', en: 'seconds between saves of the progress' },
+    number({ min: 0 }),
+    30,
+  );
+  command.option(
+    '--restart',
+    text({ zh: '全部重新训练，不使用已有的进度', en: 'train everything anew, ignoring earlier progress' }),
+  );
+  return command;
+}
+
+function collect(value: string, previous: string[]): string[] {
+  return [...previous, value];
+}
+
+/** The stages that are skipped; not all can be. */
+export function skippedStages(options: TrainingOptions): Set<StageName> {
+  const skip = new Set(STAGES.filter((stage) => options[SKIP_OPTIONS[stage]]));
+  if (skip.size < STAGES.length) return skip;
+  throw new UserError({
+    zh: '所有阶段都被 --skip-… 跳过了，没有可训练的；请至少去掉一个。',
+    en: 'Every stage is skipped by --skip-…, nothing is left to train; leave at least one out.',
+  });
+}
+
+const SKIP_OPTIONS = {
+  pretrain: 'skipPretrain',
+  sft: 'skipSft',
+  reward: 'skipReward',
+  rlhf: 'skipRlhf',
+  rlvf: 'skipRlvf',
+} as const satisfies Record<StageName, keyof TrainingOptions>;
+
+/** The recipe of a preset with the options that were given. */
+export function recipeOf(options: TrainingOptions): Recipe {
+  const recipe = RECIPES[options.preset];
+  const rate = options.lr === undefined ? {} : { learningRate: options.lr };
+  const batch = options.batchSize === undefined ? {} : { batchSize: options.batchSize };
+  const given = <K extends string>(key: K, value: number | undefined) =>
+    value === undefined ? {} : { [key]: value };
+  return {
+    pretrain: { ...recipe.pretrain, ...rate, ...batch, ...given('epochs', options.pretrainEpochs) },
+    sft: { ...recipe.sft, ...rate, ...batch, ...given('epochs', options.sftEpochs) },
+    reward: { ...recipe.reward, ...rate, ...batch, ...given('epochs', options.rewardEpochs) },
+    rlhf: { ...recipe.rlhf, ...rate, ...given('episodes', options.rlhfEpisodes) },
+    rlvf: { ...recipe.rlvf, ...rate, ...given('iterations', options.rlvfIterations) },
+  };
+}
+
+/** @throws UserError where an option is for a stage that another one skips */
+export function checkContradictions(
+  options: TrainingOptions,
+  skip: ReadonlySet<StageName>,
+  data: Readonly<Record<DataStage, SourceText>>,
+): void {
+  const lengths: Readonly<Record<StageName, readonly [option: string, value: number | undefined]>> = {
+    pretrain: ['--pretrain-epochs', options.pretrainEpochs],
+    sft: ['--sft-epochs', options.sftEpochs],
+    reward: ['--reward-epochs', options.rewardEpochs],
+    rlhf: ['--rlhf-episodes', options.rlhfEpisodes],
+    rlvf: ['--rlvf-iterations', options.rlvfIterations],
+  };
+  const contradiction = (option: string, stage: string): UserError =>
+    new UserError({
+      zh: `选项 ${option} 与 --skip-${stage} 互相矛盾，请去掉其中一个。`,
+      en: `${option} contradicts --skip-${stage}; remove one of them.`,
+    });
+  for (const stage of skip) {
+    const [option, value] = lengths[stage];
+    if (value !== undefined) throw contradiction(option, stage);
+  }
+  // The tokenizer is trained on conversations too, and RLHF practises on their questions.
+  const readers: Readonly<Record<DataStage, readonly StageName[]>> = {
+    pretrain: ['pretrain'],
+    sft: ['pretrain', 'sft', 'rlhf'],
+    reward: ['reward', 'rlhf'],
+    rlvf: ['rlvf'],
+  };
+  for (const stage of DATA_STAGES) {
+    if (data[stage].own && readers[stage].every((reader) => skip.has(reader)))
+      throw contradiction(`--data ${stage}=${data[stage].name}`, stage);
+  }
+}
