@@ -1,16 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Rendered } from '../src/chat-format.ts';
-import {
-  countRows,
-  cutRows,
-  epochOrder,
-  packConversations,
-  packDocuments,
-  planBatches,
-  pretrainBatches,
-  stackRows,
-} from '../src/data/pack.ts';
+import { countRows, cutRows, packConversations, packDocuments, stackRows } from '../src/data/pack.ts';
 import { UserError } from '../src/errors.ts';
 
 const EOS = 3;
@@ -32,7 +23,7 @@ describe('packDocuments', () => {
   });
 });
 
-describe('pretrainBatches', () => {
+describe('cutRows', () => {
   it('makes every token but the first a target exactly once, except in the last partial row', () => {
     fc.assert(
       fc.property(
@@ -45,37 +36,6 @@ describe('pretrainBatches', () => {
           expect([...targets]).toEqual([...stream.slice(1, 1 + rowCount * contextLength)]);
           expect([...ids]).toEqual([...targets].map((target) => target - 1));
           expect(length - 1 - targets.length).toBeLessThan(contextLength);
-        },
-      ),
-    );
-  });
-
-  it('gives any batch of any epoch from the seed alone', () => {
-    const stream = Int32Array.from({ length: 1001 }, (_, i) => i);
-    const options = { contextLength: 10, batchSize: 8, seed: 5 };
-    const first = pretrainBatches(stream, options);
-    const epochs = [0, 1, 2].map((epoch) =>
-      Array.from({ length: first.batchesPerEpoch }, (_, index) => first.batch(epoch, index)),
-    );
-    expect(pretrainBatches(stream, options).batch(2, 7)).toEqual(epochs[2][7]);
-    expect(first.batch(1, 3)).toEqual(epochs[1][3]);
-    expect(epochs[0]).not.toEqual(epochs[1]);
-    expect(pretrainBatches(stream, { ...options, seed: 6 }).batch(0, 0)).not.toEqual(epochs[0][0]);
-  });
-
-  it('shows every row in every epoch', () => {
-    fc.assert(
-      fc.property(
-        fc.integer({ min: 1, max: 60 }),
-        fc.integer({ min: 1, max: 20 }),
-        fc.nat(5),
-        (rowCount, batchSize, epoch) => {
-          const plan = planBatches({ rowCount, batchSize, seed: 1 });
-          const batches = Array.from({ length: plan.batchesPerEpoch }, (_, i) => plan.rowsOf(epoch, i));
-          expect(batches.every((rows) => rows.length === batchSize)).toBe(true);
-          expect(batches.flat().slice(0, rowCount)).toEqual(epochOrder(rowCount, 1, epoch));
-          expect(new Set(batches.flat()).size).toBe(rowCount);
-          expect(() => plan.rowsOf(epoch, plan.batchesPerEpoch)).toThrow(RangeError);
         },
       ),
     );

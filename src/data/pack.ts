@@ -10,45 +10,6 @@
 
 import type { Rendered } from '../chat-format.ts';
 import { UserError } from '../errors.ts';
-import { createRandom, foldSeed } from '../tensor/random.ts';
-
-// Order
-
-/** The order of `rowCount` rows in an epoch: a function of (seed, epoch) alone, so that a resumed run needs no history. */
-export function epochOrder(rowCount: number, seed: number, epoch: number): number[] {
-  const rows = Array.from({ length: rowCount }, (_, row) => row);
-  return createRandom(foldSeed(foldSeed(seed, 'row order'), epoch)).shuffle(rows);
-}
-
-/** Which rows are in which batch. */
-export interface BatchPlan {
-  readonly batchesPerEpoch: number;
-  /** The `B` rows of batch `index` of an epoch. */
-  rowsOf(epoch: number, index: number): number[];
-}
-
-/**
- * Every row once per epoch, in the order of that epoch. If the last batch is not full, it is filled up with rows from the
- * beginning of the same order: all batches have one shape and no row is left out.
- */
-export function planBatches(options: { rowCount: number; batchSize: number; seed: number }): BatchPlan {
-  const { rowCount, batchSize, seed } = options;
-  const batchesPerEpoch = Math.ceil(rowCount / batchSize);
-  let remembered: { epoch: number; order: number[] } | undefined;
-  return {
-    batchesPerEpoch,
-    rowsOf(epoch, index) {
-      if (!(index >= 0 && index < batchesPerEpoch)) {
-        throw new RangeError(`batch ${index} of ${batchesPerEpoch}`);
-      }
-      if (remembered?.epoch !== epoch) remembered = { epoch, order: epochOrder(rowCount, seed, epoch) };
-      const { order } = remembered;
-      return Array.from({ length: batchSize }, (_, i) => order[(index * batchSize + i) % rowCount]);
-    },
-  };
-}
-
-// Pretraining: one stream
 
 /**
  * One stream of tokens: every document followed by the separator.
@@ -105,31 +66,6 @@ export function cutRows(
   });
   return { ids, targets };
 }
-
-/** The batches of a stream. */
-export interface PretrainBatches {
-  readonly rowCount: number;
-  readonly batchesPerEpoch: number;
-  /** Batch `index` of an epoch, from (seed, epoch, index) alone. */
-  batch(epoch: number, index: number): PretrainBatch;
-}
-
-/** The batches of a packed stream, shuffled anew each epoch. */
-export function pretrainBatches(
-  stream: Int32Array,
-  options: { contextLength: number; batchSize: number; seed: number },
-): PretrainBatches {
-  const { contextLength, batchSize, seed } = options;
-  const rowCount = countRows(stream.length, contextLength);
-  const plan = planBatches({ rowCount, batchSize, seed });
-  return {
-    rowCount,
-    batchesPerEpoch: plan.batchesPerEpoch,
-    batch: (epoch, index) => cutRows(stream, { contextLength, rows: plan.rowsOf(epoch, index) }),
-  };
-}
-
-// Conversations: whole ones, side by side
 
 /** Some conversations in `T` places. Places that no conversation takes are 0 in every array. */
 export interface PackedRow {

@@ -11,7 +11,8 @@
  */
 
 import type { ModelConfig } from '../config.ts';
-import { countRows, cutRows, epochOrder, packDocuments } from '../data/pack.ts';
+import { epochOrder, planBatches } from '../data/batches.ts';
+import { countRows, cutRows, packDocuments } from '../data/pack.ts';
 import { GPT, gptParameters } from '../model.ts';
 import { learningRateAt } from '../nn/optimizer.ts';
 import { bindParameters, initializeParameters } from '../nn/parameters.ts';
@@ -67,17 +68,14 @@ export async function pretrain(
   const texts = encode(data.documents);
 
   /** The text of an epoch as one stream, and the order in which its rows are read. */
-  const readEpoch = (epoch: number): { stream: Int32Array; order: number[] } => {
+  const readEpoch = (epoch: number): { stream: Int32Array; rows: readonly number[] } => {
     const random = createRandom(foldSeed(foldSeed(seed, 'pretrain'), epoch));
     const documents = random.shuffle([...texts, ...encode(data.generate?.(epoch) ?? [])]);
     const stream = packDocuments(documents, { contextLength: T, separator: SPECIAL.eos });
-    return { stream, order: epochOrder(countRows(stream.length, T), seed, epoch) };
+    return { stream, rows: epochOrder(countRows(stream.length, T), seed, epoch) };
   };
-  // Epochs differ a little in length where texts are made anew: the first one sets the number of steps.
-  let { stream, order } = readEpoch(0);
-  let epoch = 0;
-  const stepsPerEpoch = Math.max(1, Math.floor(order.length / B));
-  const totalSteps = stepsPerEpoch * options.epochs;
+  const batches = planBatches(readEpoch, options);
+  const { totalSteps } = batches;
   const schedule = {
     peak: options.learningRate,
     warmupSteps: options.warmupSteps,
@@ -97,12 +95,7 @@ export async function pretrain(
   const trainer = await createTrainer({ runtime, loss: pretrainLoss(config), batch: spec, state });
 
   for (let step = state.step; step < totalSteps; step++) {
-    if (Math.floor(step / stepsPerEpoch) !== epoch) {
-      epoch = Math.floor(step / stepsPerEpoch);
-      ({ stream, order } = readEpoch(epoch));
-    }
-    const first = (step % stepsPerEpoch) * B;
-    const rows = Array.from({ length: B }, (_, i) => order[(first + i) % order.length]);
+    const { epoch, stream, rows } = batches.at(step);
     const { ids, targets } = cutRows(stream, { contextLength: T, rows });
     const lr = learningRateAt(step, schedule);
     const batch = { ids: { ...spec.ids, data: ids }, targets: { ...spec.targets, data: targets } };

@@ -12,6 +12,7 @@
 
 import { type Message, renderConversation } from '../chat-format.ts';
 import type { ModelConfig } from '../config.ts';
+import { planBatches } from '../data/batches.ts';
 import type { PreferencePair } from '../data/formats.ts';
 import { GPT } from '../model.ts';
 import { Linear } from '../nn/layers.ts';
@@ -122,8 +123,11 @@ export async function trainRewardModel(
     config.contextLength,
   );
   const T = longestOf([...pairs.rendered, ...heldOut.rendered]);
-  const stepsPerEpoch = Math.max(1, Math.floor(pairs.rendered.length / N));
-  const totalSteps = stepsPerEpoch * options.epochs;
+  const batches = planBatches(
+    (epoch) => ({ rows: createRandom(foldSeed(foldSeed(seed, 'reward'), epoch)).shuffle(pairs.rendered) }),
+    options,
+  );
+  const { totalSteps } = batches;
   const schedule = {
     peak: options.learningRate,
     warmupSteps: Math.ceil(totalSteps * 0.1),
@@ -145,13 +149,10 @@ export async function trainRewardModel(
   const trainer = await createTrainer({ runtime, loss: rewardLoss(config), batch: spec, state });
 
   for (let step = state.step; step < totalSteps; step++) {
-    const epoch = Math.floor(step / stepsPerEpoch);
-    const order = createRandom(foldSeed(foldSeed(seed, 'reward'), epoch)).shuffle(pairs.rendered);
-    const first = (step % stepsPerEpoch) * N;
-    const batch = Array.from({ length: N }, (_, i) => order[(first + i) % order.length]);
+    const { rows } = batches.at(step);
     const lr = learningRateAt(step, schedule);
     const result = await trainer.step(
-      rewardBatch([...batch.map((p) => p.chosen), ...batch.map((p) => p.rejected)], T),
+      rewardBatch([...rows.map((pair) => pair.chosen), ...rows.map((pair) => pair.rejected)], T),
       lr,
     );
     checkStep('reward', step + 1, result);

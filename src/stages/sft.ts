@@ -11,6 +11,7 @@
 
 import { type Message, type Rendered, renderConversation } from '../chat-format.ts';
 import type { ModelConfig } from '../config.ts';
+import { planBatches } from '../data/batches.ts';
 import { type PackedRow, packConversations, stackRows } from '../data/pack.ts';
 import { GPT, MASKED } from '../model.ts';
 import { maskedMean } from '../nn/losses.ts';
@@ -91,10 +92,12 @@ export async function supervisedFineTune(
     conversations.map((messages) => renderConversation(tokenizer, messages));
   const fixed = render(data.conversations);
 
-  const rowsOfEpoch = (epoch: number): PackedRow[] => {
+  const readEpoch = (epoch: number): { rows: readonly PackedRow[] } => {
     const random = createRandom(foldSeed(foldSeed(seed, 'sft'), epoch));
     const conversations = random.shuffle([...fixed, ...render(data.generate?.(epoch) ?? [])]);
-    return random.shuffle(packConversations(conversations, { contextLength: T }).rows);
+    const { rows } = packConversations(conversations, { contextLength: T });
+    requireFitting(rows.length, { zh: '微调数据（--data sft=…）', en: 'the SFT data (--data sft=…)' }, T);
+    return { rows: random.shuffle(rows) };
   };
   const { report } = packConversations(fixed, { contextLength: T });
   if (report.tooLong + report.fullyMasked > 0) {
@@ -103,11 +106,8 @@ export async function supervisedFineTune(
       en: `${report.tooLong} conversations are longer than the context of ${T} tokens (cut or skipped), ${report.fullyMasked} hold no answer to learn (skipped).`,
     });
   }
-  let rows = rowsOfEpoch(0);
-  let epoch = 0;
-  requireFitting(rows.length, { zh: '微调数据（--data sft=…）', en: 'the SFT data (--data sft=…)' }, T);
-  const stepsPerEpoch = Math.max(1, Math.floor(rows.length / B));
-  const totalSteps = stepsPerEpoch * options.epochs;
+  const batches = planBatches(readEpoch, options);
+  const { totalSteps } = batches;
   const schedule = {
     peak: options.learningRate,
     warmupSteps: Math.ceil(totalSteps * 0.03),
@@ -129,15 +129,8 @@ export async function supervisedFineTune(
   });
 
   for (let step = state.step; step < totalSteps; step++) {
-    if (Math.floor(step / stepsPerEpoch) !== epoch) {
-      epoch = Math.floor(step / stepsPerEpoch);
-      rows = rowsOfEpoch(epoch);
-    }
-    const first = (step % stepsPerEpoch) * B;
-    const batch = batchOf(
-      Array.from({ length: B }, (_, i) => rows[(first + i) % rows.length]),
-      T,
-    );
+    const { epoch, rows } = batches.at(step);
+    const batch = batchOf(rows, T);
     const lr = learningRateAt(step, schedule);
     const result = await trainer.step({ ...batch, dropoutKey: keyOf(seed, step) }, lr);
     checkStep('sft', step + 1, result);

@@ -1,0 +1,49 @@
+/** @file Which rows each training step reads: epoch after epoch, each in an order of its own. */
+
+import { createRandom, foldSeed } from '../tensor/random.ts';
+
+/** The order of `rowCount` rows in an epoch: a function of (seed, epoch) alone, so that a resumed run needs no history. */
+export function epochOrder(rowCount: number, seed: number, epoch: number): number[] {
+  const rows = Array.from({ length: rowCount }, (_, row) => row);
+  return createRandom(foldSeed(foldSeed(seed, 'row order'), epoch)).shuffle(rows);
+}
+
+/** Some rows of the data, and whatever is needed to read them. */
+interface Rows {
+  readonly rows: readonly unknown[];
+}
+
+/** The batches of a run. */
+export interface Batches<Epoch extends Rows> {
+  readonly totalSteps: number;
+  /** The epoch that a step (counted from 0) belongs to, with only the step's own rows. */
+  at(step: number): Epoch & { readonly epoch: number };
+}
+
+/**
+ * Batches of `batchSize` rows, epoch after epoch. The last rows of an epoch are left out where they fill no batch: the
+ * next epoch has another order. Where an epoch has too few rows for its batches, it begins again from its first.
+ *
+ * @param readEpoch the rows of an epoch in the order in which they are read, from its number alone
+ */
+export function planBatches<Epoch extends Rows>(
+  readEpoch: (epoch: number) => Epoch,
+  { epochs, batchSize }: { readonly epochs: number; readonly batchSize: number },
+): Batches<Epoch> {
+  let epoch = 0;
+  let current = readEpoch(epoch);
+  // Epochs differ a little in length where texts are made anew: the first one sets the number of steps.
+  const stepsPerEpoch = Math.max(1, Math.floor(current.rows.length / batchSize));
+  return {
+    totalSteps: stepsPerEpoch * epochs,
+    at(step) {
+      const wanted = Math.floor(step / stepsPerEpoch);
+      if (wanted !== epoch) current = readEpoch(wanted);
+      epoch = wanted;
+      const { rows } = current;
+      const first = (step % stepsPerEpoch) * batchSize;
+      const batch = Array.from({ length: batchSize }, (_, i) => rows[(first + i) % rows.length]);
+      return { ...current, epoch, rows: batch };
+    },
+  };
+}
