@@ -12,6 +12,7 @@ import { type ModelConfig, parseModelConfig } from './config.ts';
 import { UserError } from './errors.ts';
 import { readTextFile, recoverFolder, writeFileAtomic, writeFolderAtomic } from './files.ts';
 import { assertFinite, decodeSafetensors, encodeSafetensors } from './safetensors.ts';
+import type { StageName } from './stages/stage.ts';
 import type { NdArray, Shape } from './tensor/ndarray.ts';
 import { Tokenizer } from './tokenizer.ts';
 
@@ -19,25 +20,28 @@ const WEIGHTS = 'model.safetensors';
 const CONFIG = 'config.json';
 const TOKENIZER = 'tokenizer.json';
 
+/** The folder that holds the checkpoints of a run, where no other is named. */
+export const DEFAULT_FOLDER = 'checkpoints';
+
+/** The folder of each stage's checkpoint in it, in the order of the stages. */
+export const STAGE_FOLDERS: Readonly<Record<StageName, string>> = {
+  pretrain: 'pretrain_final',
+  sft: 'sft_final',
+  reward: 'reward_model',
+  rlhf: 'rlhf_final',
+  rlvf: 'rlvf_final',
+};
+
 /** What a stage leaves behind. */
 export interface Checkpoint {
   readonly params: Record<string, NdArray>;
   readonly config: ModelConfig;
   readonly tokenizer: Tokenizer;
-  /** The stage that made it: `pretrain`, `sft`, `reward`, `rlhf`, `rlvf`. */
+  /** The stage that made it: a `StageName`, or whatever else a file may say. */
   readonly stage: string;
   /** Whatever else the stage wants to remember, as JSON. */
   readonly extra: Record<string, unknown>;
 }
-
-/** The option that skips the stage of each checkpoint folder. */
-const SKIPPED_BY: Record<string, string> = {
-  pretrain_final: '--skip-pretrain',
-  sft_final: '--skip-sft',
-  reward_model: '--skip-reward',
-  rlhf_final: '--skip-rlhf',
-  rlvf_final: '--skip-rlvf',
-};
 
 /** JSON of a value that must come back exactly: NaN and infinities, which JSON would turn into `null`, are refused. */
 function toExactJson(value: unknown): string {
@@ -79,12 +83,12 @@ function checkPresence(dir: string): void {
   const missing = [WEIGHTS, CONFIG, TOKENIZER].find((name) => !existsSync(join(dir, name)));
   if (missing === undefined) return;
   const parent = relative('.', dirname(dir)) || '.';
-  const command = parent === 'checkpoints' ? 'npm run train' : `npm run train -- --out ${parent}`;
-  const skip = SKIPPED_BY[basename(dir)];
+  const command = parent === DEFAULT_FOLDER ? 'npm run train' : `npm run train -- --out ${parent}`;
+  const stage = Object.entries(STAGE_FOLDERS).find(([, folder]) => folder === basename(dir))?.[0];
   const path = join(dir, missing);
   throw new UserError({
-    zh: `缺少检查点文件 ${path}；请先运行 ${command}${skip ? `（不加 ${skip}）` : ''} 来生成它，或检查路径`,
-    en: `the checkpoint file ${path} is missing; run ${command}${skip ? ` (without ${skip})` : ''} to make it, or check the path`,
+    zh: `缺少检查点文件 ${path}；请先运行 ${command}${stage ? `（不加 --skip-${stage}）` : ''} 来生成它，或检查路径`,
+    en: `the checkpoint file ${path} is missing; run ${command}${stage ? ` (without --skip-${stage})` : ''} to make it, or check the path`,
   });
 }
 

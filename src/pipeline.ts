@@ -15,6 +15,7 @@ import {
   type Checkpoint,
   loadCheckpoint,
   loadTrainingState,
+  STAGE_FOLDERS,
   saveCheckpoint,
   saveTrainingState,
 } from './checkpoint.ts';
@@ -52,15 +53,6 @@ import {
 } from './stages/stage.ts';
 import type { Runtime, Shape } from './tensor/index.ts';
 import { Tokenizer } from './tokenizer.ts';
-
-/** Folder of each stage's checkpoint. */
-export const CHECKPOINTS: Readonly<Record<StageName, string>> = {
-  pretrain: 'pretrain_final',
-  sft: 'sft_final',
-  reward: 'reward_model',
-  rlhf: 'rlhf_final',
-  rlvf: 'rlvf_final',
-};
 
 /** The stages whose checkpoints each stage starts from. */
 const PARENTS: Readonly<Record<StageName, readonly StageName[]>> = {
@@ -132,7 +124,7 @@ export async function runPipeline(options: PipelineOptions, ui: PipelineUi): Pro
     prepare: () => Pick<StageContext, 'config' | 'tokenizer'>,
     train: (context: StageContext) => Promise<StageResult>,
   ): Promise<void> => {
-    const directory = join(out, CHECKPOINTS[stage]);
+    const directory = join(out, STAGE_FOLDERS[stage]);
     const fingerprint = createHash('sha256')
       .update(JSON.stringify([stage, seed, dependsOn]))
       .digest('hex');
@@ -289,7 +281,7 @@ function requireSameTokens(sft: Checkpoint, reward: Checkpoint, out: string): vo
   const keyOf = ({ config, tokenizer }: Checkpoint): string =>
     JSON.stringify([Object.entries(config).sort(), tokenizer.toJson()]);
   if (keyOf(sft) === keyOf(reward)) return;
-  const [one, other] = [join(out, CHECKPOINTS.sft), join(out, CHECKPOINTS.reward)];
+  const [one, other] = [join(out, STAGE_FOLDERS.sft), join(out, STAGE_FOLDERS.reward)];
   throw new UserError({
     zh: `${one} 和 ${other} 的 config.json 或 tokenizer.json 不同，不是同一次训练的结果；请去掉 --skip-reward 重新训练奖励模型。`,
     en: `${one} and ${other} differ in config.json or tokenizer.json, they are not of one training; train the reward model again without --skip-reward.`,
@@ -303,7 +295,7 @@ function refuseOtherModel({ config, out, skip }: PipelineOptions): void {
     if (!found) continue;
     const { vocabSize: _, ...wanted } = config;
     if (Object.entries(wanted).every(([key, value]) => found[key as keyof ModelConfig] === value)) continue;
-    const folder = join(out, CHECKPOINTS[stage]);
+    const folder = join(out, STAGE_FOLDERS[stage]);
     throw new UserError({
       zh: `${folder} 里是另一种规模的模型；请用 --out 指定别的文件夹，或加 --restart 覆盖它。`,
       en: `${folder} holds a model of another size; name another folder with --out, or replace it with --restart.`,
@@ -319,7 +311,7 @@ function loadStage(stage: StageName, out: string): Checkpoint {
   const parameters = stage === 'reward' ? rewardParameters : gptParameters;
   const shapes = (config: ModelConfig): Record<string, Shape> =>
     Object.fromEntries(Object.entries(parameters(config)).map(([name, { shape }]) => [name, shape]));
-  return loadCheckpoint(join(out, CHECKPOINTS[stage]), shapes);
+  return loadCheckpoint(join(out, STAGE_FOLDERS[stage]), shapes);
 }
 
 /** A finished checkpoint with this fingerprint; one that is damaged or of other settings is made anew. */

@@ -2,6 +2,7 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { STAGE_FOLDERS } from '../src/checkpoint.ts';
 import {
   conversations,
   exerciseConversations,
@@ -12,7 +13,7 @@ import {
   verifiableTasks,
 } from '../src/data/datasets.ts';
 import { fact, factKey, isHeldOut } from '../src/data/generators.ts';
-import { CHECKPOINTS, Interrupted, type PipelineUi, runPipeline } from '../src/pipeline.ts';
+import { Interrupted, type PipelineUi, runPipeline } from '../src/pipeline.ts';
 import { STAGES } from '../src/stages/stage.ts';
 import { createRandom } from '../src/tensor/index.ts';
 import { tinyPipeline } from './support/tiny-pipeline.ts';
@@ -46,7 +47,7 @@ describe('the pipeline', () => {
   it('stops where it is asked to, goes on from there, and ends with every checkpoint', async () => {
     const options = await tinyPipeline(out);
     await expect(runPipeline(options, recorder(2))).rejects.toThrow(Interrupted);
-    expect(existsSync(join(out, CHECKPOINTS.pretrain))).toBe(false);
+    expect(existsSync(join(out, STAGE_FOLDERS.pretrain))).toBe(false);
 
     const ui = recorder();
     const summaries = await runPipeline(options, ui);
@@ -55,7 +56,7 @@ describe('the pipeline', () => {
       STAGES.map((stage) => [stage, 'trained']),
     );
     for (const stage of STAGES)
-      expect(existsSync(join(out, CHECKPOINTS[stage], 'model.safetensors'))).toBe(true);
+      expect(existsSync(join(out, STAGE_FOLDERS[stage], 'model.safetensors'))).toBe(true);
   });
 
   it('trains nothing twice, and only what a changed setting touches', async () => {

@@ -5,9 +5,8 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { renderPrompt } from '../src/chat-format.ts';
-import { loadCheckpoint, loadTrainingState, saveTrainingState } from '../src/checkpoint.ts';
+import { loadCheckpoint, loadTrainingState, STAGE_FOLDERS, saveTrainingState } from '../src/checkpoint.ts';
 import { initializeParameters } from '../src/nn/parameters.ts';
-import { CHECKPOINTS } from '../src/pipeline.ts';
 import { pretrain } from '../src/stages/pretrain.ts';
 import { rewardParameters, trainRewardModel } from '../src/stages/reward-model.ts';
 import { trainRlhf } from '../src/stages/rlhf.ts';
@@ -182,15 +181,15 @@ describe('a pipeline that is killed', () => {
         for (const line of lines) {
           const stage = /^end (\S+)/.exec(line)?.[1] as StageName | undefined;
           if (stage && !finished.has(stage)) {
-            finished.set(stage, readFileSync(join(killed, CHECKPOINTS[stage], 'model.safetensors')));
+            finished.set(stage, readFileSync(join(killed, STAGE_FOLDERS[stage], 'model.safetensors')));
           }
         }
         // What was finished has not been touched since; what exists can be read.
         for (const [stage, bytes] of finished) {
-          const path = join(killed, CHECKPOINTS[stage as StageName], 'model.safetensors');
+          const path = join(killed, STAGE_FOLDERS[stage as StageName], 'model.safetensors');
           expect(readFileSync(path).equals(bytes), `${stage} after kill ${run}`).toBe(true);
         }
-        for (const directory of Object.values(CHECKPOINTS)) {
+        for (const directory of Object.values(STAGE_FOLDERS)) {
           if (existsSync(join(killed, directory))) loadCheckpoint(join(killed, directory));
         }
       }
@@ -199,7 +198,7 @@ describe('a pipeline that is killed', () => {
       expect(last.code).toBe(0);
 
       for (const stage of STAGES) {
-        const [a, b] = [whole, killed].map((folder) => loadCheckpoint(join(folder, CHECKPOINTS[stage])));
+        const [a, b] = [whole, killed].map((folder) => loadCheckpoint(join(folder, STAGE_FOLDERS[stage])));
         expect(sameBits(a.params, b.params), stage).toBe(true);
         expect(b.config).toEqual(a.config);
         expect(b.tokenizer.toJson()).toBe(a.tokenizer.toJson());

@@ -8,7 +8,7 @@
 
 import type { Command } from 'commander';
 import { renderPrompt } from '../chat-format.ts';
-import type { Checkpoint } from '../checkpoint.ts';
+import { type Checkpoint, DEFAULT_FOLDER } from '../checkpoint.ts';
 import { createDecoder } from '../decoder.ts';
 import { UserError } from '../errors.ts';
 import { DEFAULT_MAX_NEW_TOKENS, DEFAULT_SAMPLING, generate, rawPrompt } from '../generate.ts';
@@ -19,7 +19,7 @@ import type { Device } from '../tensor/runtime/node.ts';
 import { anySeed, chat, writesRawText } from './chat.ts';
 import { openRuntime } from './device.ts';
 import { choice, createCommand, integer, number, parseCommand, runCommand } from './options.ts';
-import { CHECKPOINTS, loadWriter, resolveCheckpoint } from './writer.ts';
+import { loadWriter, resolveCheckpoint } from './writer.ts';
 
 interface Options {
   prompt?: string;
@@ -124,8 +124,8 @@ function createGenerateCommand(): Command {
     .option(
       '--checkpoint <dir>',
       text({
-        zh: `检查点文件夹（默认: ${CHECKPOINTS} 中最靠后的阶段）`,
-        en: `folder of a checkpoint (default: the most advanced stage in ${CHECKPOINTS})`,
+        zh: `检查点文件夹（默认: ${DEFAULT_FOLDER} 中最靠后的阶段）`,
+        en: `folder of a checkpoint (default: the most advanced stage in ${DEFAULT_FOLDER})`,
       }),
     )
     .option(

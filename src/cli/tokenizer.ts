@@ -11,6 +11,7 @@ import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { renderConversation, showMask } from '../chat-format.ts';
+import { DEFAULT_FOLDER, STAGE_FOLDERS } from '../checkpoint.ts';
 import { parseConversations } from '../data/formats.ts';
 import { UserError } from '../errors.ts';
 import { readTextFile, writeFileAtomic } from '../files.ts';
@@ -20,7 +21,7 @@ import { createCommand, createSubcommand, integer, parseCommand, runCommand } fr
 import { createProgress, formatDuration, table } from './progress.ts';
 
 const FILE_NAME = 'tokenizer.json';
-const DEFAULT_TOKENIZER = join('checkpoints', 'pretrain_final');
+const DEFAULT_TOKENIZER = join(DEFAULT_FOLDER, STAGE_FOLDERS.pretrain);
 
 /** Load a tokenizer from its file, or from the folder (a checkpoint, for example) that holds it. */
 function loadTokenizer(path: string): Tokenizer {

@@ -2,6 +2,7 @@
 
 import { availableParallelism } from 'node:os';
 import type { Command } from 'commander';
+import { DEFAULT_FOLDER } from '../checkpoint.ts';
 import { PRESETS, type PresetName } from '../config.ts';
 import type { SourceText } from '../data/datasets.ts';
 import { UserError } from '../errors.ts';
@@ -138,7 +139,7 @@ export function addTrainingOptions(command: Command): Command {
     integer({ min: 1, max: 256 }),
     availableParallelism(),
   );
-  option('--out <dir>', { zh: '检查点文件夹', en: 'folder for checkpoints' }, String, 'checkpoints');
+  option('--out <dir>', { zh: '检查点文件夹', en: 'folder for checkpoints' }, String, DEFAULT_FOLDER);
   option(
     '--save-interval <seconds>',
     { zh: '每隔多少秒保存一次进度', en: 'seconds between saves of the progress' },

@@ -2,23 +2,23 @@
 
 import { existsSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { type Checkpoint, loadCheckpoint } from '../checkpoint.ts';
+import { type Checkpoint, DEFAULT_FOLDER, loadCheckpoint, STAGE_FOLDERS } from '../checkpoint.ts';
 import { UserError } from '../errors.ts';
 import { recoverFolder } from '../files.ts';
 import { text } from '../i18n.ts';
 import { gptParameters } from '../model.ts';
+import { STAGES } from '../stages/stage.ts';
 
 const WEIGHTS = 'model.safetensors';
 
-/** Where training leaves its checkpoints. */
-export const CHECKPOINTS = 'checkpoints';
-
-/** Checkpoints that can write, the most advanced first. */
-const BY_STAGE = ['rlvf_final', 'rlhf_final', 'sft_final', 'pretrain_final'];
+/** Folders of the checkpoints that can write, the most advanced first. */
+const WRITERS = STAGES.filter((stage) => stage !== 'reward')
+  .map((stage) => STAGE_FOLDERS[stage])
+  .reverse();
 
 /** The most advanced checkpoint in a folder of checkpoints, if there is one. */
 export function findCheckpoint(parent: string): string | undefined {
-  return BY_STAGE.map((name) => join(parent, name)).find((dir) => {
+  return WRITERS.map((name) => join(parent, name)).find((dir) => {
     // A checkpoint that was being replaced when the power went off is put back first.
     recoverFolder(dir);
     return existsSync(join(dir, WEIGHTS));
@@ -31,7 +31,7 @@ export function findCheckpoint(parent: string): string | undefined {
  *
  * @throws UserError if nothing is given and there is none, or if a file is given
  */
-export function resolveCheckpoint(given: string | undefined, parent = CHECKPOINTS): string {
+export function resolveCheckpoint(given: string | undefined, parent = DEFAULT_FOLDER): string {
   if (given === undefined) return defaultCheckpoint(parent);
   if (basename(given) === WEIGHTS) return dirname(given);
   if (existsSync(given) && !statSync(given).isDirectory()) {
@@ -65,8 +65,8 @@ export function loadWriter(dir: string): Checkpoint {
     // A sound reward model differs in its weights; say what it is rather than which tensor is unknown.
     if (error instanceof UserError && isRewardModel(dir)) {
       throw new UserError({
-        zh: `${dir} 是奖励模型，只会打分，不会写文字；请用 --checkpoint 指定别的检查点，例如 ${join(dirname(dir), 'sft_final')}`,
-        en: `${dir} is a reward model: it scores texts and cannot write any; name another checkpoint with --checkpoint, such as ${join(dirname(dir), 'sft_final')}`,
+        zh: `${dir} 是奖励模型，只会打分，不会写文字；请用 --checkpoint 指定别的检查点，例如 ${join(dirname(dir), STAGE_FOLDERS.sft)}`,
+        en: `${dir} is a reward model: it scores texts and cannot write any; name another checkpoint with --checkpoint, such as ${join(dirname(dir), STAGE_FOLDERS.sft)}`,
       });
     }
     throw error;
