@@ -55,7 +55,7 @@ export interface StepResult {
 }
 
 export interface Trainer {
-  /** The state after the last step. Its arrays are overwritten two steps later: copy what must last. */
+  /** The state after the last step. The next but one overwrites its arrays; after the very last step they stay. */
   readonly state: TrainState;
   step(batch: Readonly<Record<string, NdArray>>, learningRate: number): Promise<StepResult>;
   release(): Promise<void>;

@@ -19,14 +19,7 @@ import { bindParameters, initializeParameters } from '../nn/parameters.ts';
 import { createTrainer, createTrainState, type LossFunction } from '../nn/train-step.ts';
 import { createRandom, crossEntropy, foldSeed, type NdArray, type Runtime, trace } from '../tensor/index.ts';
 import { SPECIAL, type Tokenizer } from '../tokenizer.ts';
-import {
-  checkStep,
-  copyWeights,
-  loadTrainState,
-  type StageContext,
-  type StageResult,
-  saveTrainState,
-} from './stage.ts';
+import { checkStep, loadTrainState, type StageContext, type StageResult, saveTrainState } from './stage.ts';
 
 export interface PretrainOptions {
   /** Passes over the text. */
@@ -112,7 +105,7 @@ export async function pretrain(
     io.offer(() => saveTrainState(trainer.state, { before }));
   }
 
-  const weights = copyWeights(trainer.state.weights);
+  const { weights } = trainer.state;
   await trainer.release();
   const after = (await evaluate(weights))?.bitsPerByte;
   const name = { zh: '验证集 每字节比特', en: 'validation bits per byte' };

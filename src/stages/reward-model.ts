@@ -36,7 +36,6 @@ import {
 import type { Tokenizer } from '../tokenizer.ts';
 import {
   checkStep,
-  copyWeights,
   loadTrainState,
   requireFitting,
   type StageContext,
@@ -160,7 +159,7 @@ export async function trainRewardModel(
     io.offer(() => saveTrainState(trainer.state, { before }));
   }
 
-  const weights = copyWeights(trainer.state.weights);
+  const { weights } = trainer.state;
   await trainer.release();
   const after = await evaluateRewardModel({ runtime, config, weights, pairs: heldOut.rendered });
   if (!after) return { weights, evaluations: [] };

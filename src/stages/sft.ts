@@ -36,7 +36,6 @@ import type { Tokenizer } from '../tokenizer.ts';
 import { keyOf } from './pretrain.ts';
 import {
   checkStep,
-  copyWeights,
   loadTrainState,
   requireFitting,
   type StageContext,
@@ -145,7 +144,7 @@ export async function supervisedFineTune(
     io.offer(() => saveTrainState(trainer.state, { before }));
   }
 
-  const weights = copyWeights(trainer.state.weights);
+  const { weights } = trainer.state;
   await trainer.release();
   const after = await evaluate(weights);
   const name = { zh: '留出对话 回答词元损失', en: 'held-out loss on answer tokens' };
