@@ -80,7 +80,8 @@ function writeSynced(path: string, content: Uint8Array | string): void {
   }
 }
 
-function isRunning(pid: number): boolean {
+/** Whether there is a process with this id. */
+export function isRunning(pid: number): boolean {
   try {
     process.kill(pid, 0);
     return true;

@@ -32,6 +32,7 @@ import {
   verifiableTasks,
 } from './data/datasets.ts';
 import { UserError } from './errors.ts';
+import { lockFolder } from './folder-lock.ts';
 import type { Text } from './i18n.ts';
 import { openMetrics } from './metrics.ts';
 import { gptParameters } from './model.ts';
@@ -173,79 +174,95 @@ export async function runPipeline(options: PipelineOptions, ui: PipelineUi): Pro
   const pairs = preferences(data.reward);
   const tasks = verifiableTasks(data.rlvf);
 
-  for (const stage of STAGES) {
-    if (skip.has(stage)) {
-      summaries.push({ stage, outcome: 'skipped', seconds: 0, evaluations: [] });
-      continue;
-    }
-    switch (stage) {
-      case 'pretrain': {
-        const { generatedDocuments, ...settings } = recipe.pretrain;
-        const generate = data.pretrain.own
-          ? undefined
-          : (epoch: number) => exerciseDocuments(generatedDocuments, seed, epoch);
-        const prepare = () => {
-          const texts = tokenizerTexts(documents.train, chats.train, seed);
-          const tokenizer = Tokenizer.train(texts, { vocabSize: options.config.vocabSize });
-          return { tokenizer, config: { ...options.config, vocabSize: tokenizer.vocabSize } };
-        };
-        const dependsOn = [options.config, recipe.pretrain, data.pretrain, data.sft];
-        await run(stage, dependsOn, prepare, (context) =>
-          pretrain(context, { ...documents, documents: documents.train, generate }, settings),
-        );
-        break;
+  const unlock = lockRun(out);
+  try {
+    for (const stage of STAGES) {
+      if (skip.has(stage)) {
+        summaries.push({ stage, outcome: 'skipped', seconds: 0, evaluations: [] });
+        continue;
       }
-      case 'sft': {
-        const { generatedTasks, ...settings } = recipe.sft;
-        const generate = data.sft.own
-          ? undefined
-          : (epoch: number) => exerciseConversations(generatedTasks, seed, epoch);
-        const heldOut = data.sft.own ? chats.heldOut : [...chats.heldOut, ...heldOutExercises(60)];
-        await run(stage, [parent('pretrain'), recipe.sft, data.sft], fromParent('pretrain'), (context) =>
-          supervisedFineTune(
-            context,
-            need('pretrain').params,
-            { conversations: chats.train, generate, heldOut },
-            settings,
-          ),
-        );
-        break;
+      switch (stage) {
+        case 'pretrain': {
+          const { generatedDocuments, ...settings } = recipe.pretrain;
+          const generate = data.pretrain.own
+            ? undefined
+            : (epoch: number) => exerciseDocuments(generatedDocuments, seed, epoch);
+          const prepare = () => {
+            const texts = tokenizerTexts(documents.train, chats.train, seed);
+            const tokenizer = Tokenizer.train(texts, { vocabSize: options.config.vocabSize });
+            return { tokenizer, config: { ...options.config, vocabSize: tokenizer.vocabSize } };
+          };
+          const dependsOn = [options.config, recipe.pretrain, data.pretrain, data.sft];
+          await run(stage, dependsOn, prepare, (context) =>
+            pretrain(context, { ...documents, documents: documents.train, generate }, settings),
+          );
+          break;
+        }
+        case 'sft': {
+          const { generatedTasks, ...settings } = recipe.sft;
+          const generate = data.sft.own
+            ? undefined
+            : (epoch: number) => exerciseConversations(generatedTasks, seed, epoch);
+          const heldOut = data.sft.own ? chats.heldOut : [...chats.heldOut, ...heldOutExercises(60)];
+          await run(stage, [parent('pretrain'), recipe.sft, data.sft], fromParent('pretrain'), (context) =>
+            supervisedFineTune(
+              context,
+              need('pretrain').params,
+              { conversations: chats.train, generate, heldOut },
+              settings,
+            ),
+          );
+          break;
+        }
+        case 'reward':
+          await run(stage, [parent('sft'), recipe.reward, data.reward], fromParent('sft'), (context) =>
+            trainRewardModel(
+              context,
+              need('sft').params,
+              { pairs: pairs.train, heldOut: pairs.heldOut },
+              recipe.reward,
+            ),
+          );
+          break;
+        case 'rlhf':
+          requireSameTokens(need('sft'), need('reward'), out);
+          await run(
+            stage,
+            [parent('sft'), parent('reward'), recipe.rlhf, data.sft, data.reward],
+            fromParent('sft'),
+            (context) => {
+              const prompts = rlhfPrompts(
+                context.tokenizer,
+                chats,
+                pairs,
+                context.config.contextLength - recipe.rlhf.maxNewTokens,
+              );
+              return trainRlhf(context, need('sft').params, need('reward').params, prompts, recipe.rlhf);
+            },
+          );
+          break;
+        case 'rlvf':
+          await run(stage, [parent('rlhf'), recipe.rlvf, data.rlvf], fromParent('rlhf'), (context) =>
+            trainRlvf(context, need('rlhf').params, tasks, recipe.rlvf),
+          );
+          break;
       }
-      case 'reward':
-        await run(stage, [parent('sft'), recipe.reward, data.reward], fromParent('sft'), (context) =>
-          trainRewardModel(
-            context,
-            need('sft').params,
-            { pairs: pairs.train, heldOut: pairs.heldOut },
-            recipe.reward,
-          ),
-        );
-        break;
-      case 'rlhf':
-        requireSameTokens(need('sft'), need('reward'), out);
-        await run(
-          stage,
-          [parent('sft'), parent('reward'), recipe.rlhf, data.sft, data.reward],
-          fromParent('sft'),
-          (context) => {
-            const prompts = rlhfPrompts(
-              context.tokenizer,
-              chats,
-              pairs,
-              context.config.contextLength - recipe.rlhf.maxNewTokens,
-            );
-            return trainRlhf(context, need('sft').params, need('reward').params, prompts, recipe.rlhf);
-          },
-        );
-        break;
-      case 'rlvf':
-        await run(stage, [parent('rlhf'), recipe.rlvf, data.rlvf], fromParent('rlhf'), (context) =>
-          trainRlvf(context, need('rlhf').params, tasks, recipe.rlvf),
-        );
-        break;
     }
+    return summaries;
+  } finally {
+    unlock();
   }
-  return summaries;
+}
+
+/** Two runs into one folder would overwrite each other's work. */
+function lockRun(out: string): () => void {
+  return lockFolder(join(out, '.progress'), ({ pid, since, file }) => {
+    const [zh, en] = ['zh-CN', 'en-GB'].map((locale) => since.toLocaleString(locale));
+    return new UserError({
+      zh: `${out} 正被另一个训练使用（进程 ${pid}，${zh} 开始）；请等它结束，或用 --out 指定别的文件夹（如果确定它不是训练，请删除 ${file}）。`,
+      en: `${out} is in use by another training (process ${pid}, since ${en}); wait until it ends, or name another folder with --out (if that process is no training, delete ${file}).`,
+    });
+  });
 }
 
 /** Longest prompt, in tokens, on which RLHF practises: short ones keep the batches small. */

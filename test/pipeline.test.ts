@@ -1,4 +1,5 @@
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -13,6 +14,7 @@ import {
   verifiableTasks,
 } from '../src/data/datasets.ts';
 import { fact, factKey, isHeldOut } from '../src/data/generators.ts';
+import { UserError } from '../src/errors.ts';
 import { Interrupted, type PipelineUi, runPipeline } from '../src/pipeline.ts';
 import { STAGES } from '../src/stages/stage.ts';
 import { createRandom } from '../src/tensor/index.ts';
@@ -87,6 +89,37 @@ describe('the pipeline', () => {
     const options = await tinyPipeline(out);
     const config = { ...options.config, numLayers: options.config.numLayers + 1 };
     await expect(runPipeline({ ...options, config }, recorder())).rejects.toThrow(/--out.*--restart/);
+  });
+});
+
+describe('a second run into the same folder', () => {
+  const out = join(root, 'shared');
+  const lock = (pid: number): string => join(out, '.progress', `lock-${pid}`);
+  const locks = (): string[] => readdirSync(join(out, '.progress')).filter((name) => name.startsWith('lock'));
+
+  it('is refused while the first one lasts, and only then', async () => {
+    const options = await tinyPipeline(out);
+    const first = runPipeline(options, recorder(2));
+    await expect(runPipeline(options, recorder())).rejects.toThrow(UserError);
+    await expect(runPipeline(options, recorder())).rejects.toThrow(
+      new RegExp(`shared is in use .*process ${process.pid}.* --out`),
+    );
+    await expect(first).rejects.toThrow(Interrupted);
+    await expect(runPipeline(options, recorder(1))).rejects.toThrow(Interrupted);
+    expect(locks()).toEqual([]);
+  });
+
+  it('is refused beside another process, but not by what a killed one left', async () => {
+    const options = await tinyPipeline(out);
+    writeFileSync(lock(process.ppid), '');
+    await expect(runPipeline(options, recorder())).rejects.toThrow(`lock-${process.ppid}`);
+    expect(locks()).toEqual([`lock-${process.ppid}`]);
+    rmSync(lock(process.ppid));
+
+    const { pid } = spawnSync(process.execPath, ['-e', '']);
+    for (const gone of [pid, process.pid]) writeFileSync(lock(gone), '');
+    await expect(runPipeline(options, recorder(1))).rejects.toThrow(Interrupted);
+    expect(locks()).toEqual([]);
   });
 });
 
