@@ -1,0 +1,37 @@
+/** @file The questions on which RLHF practises: asked in the data of the stages before it, answered by the model. */
+
+import { type Message, renderPrompt } from '../chat-format.ts';
+import type { Tokenizer } from '../tokenizer.ts';
+import type { Split } from './datasets.ts';
+import type { PreferencePair } from './formats.ts';
+
+/** Longest prompt, in tokens: short ones keep the batches small. */
+const LONGEST_PROMPT = 48;
+
+/**
+ * First questions of the conversations and prompts of the pairs; those held out of either stage stay held out.
+ * @param room tokens that the context has for a prompt
+ */
+export function practicePrompts(
+  tokenizer: Tokenizer,
+  chats: Split<readonly Message[]>,
+  pairs: Split<PreferencePair>,
+  room: number,
+): { prompts: Int32Array[]; heldOut: Int32Array[] } {
+  const firstTurn = (messages: readonly Message[]): readonly Message[] =>
+    messages.slice(0, messages.findIndex(({ role }) => role === 'user') + 1);
+  const key = (messages: readonly Message[]): string => JSON.stringify(messages);
+  const unique = (all: readonly (readonly Message[])[]): (readonly Message[])[] => [
+    ...new Map(all.map((messages) => [key(messages), messages])).values(),
+  ];
+  const heldOut = unique([...chats.heldOut.map(firstTurn), ...pairs.heldOut.map(({ prompt }) => prompt)]);
+  const hidden = new Set(heldOut.map(key));
+  const train = unique([...chats.train.map(firstTurn), ...pairs.train.map(({ prompt }) => prompt)]).filter(
+    (messages) => !hidden.has(key(messages)),
+  );
+  const render = (all: readonly (readonly Message[])[]): Int32Array[] =>
+    all
+      .map((messages) => renderPrompt(tokenizer, messages))
+      .filter(({ length }) => length <= Math.min(room, LONGEST_PROMPT));
+  return { prompts: render(train), heldOut: render(heldOut) };
+}
