@@ -25,6 +25,7 @@ import { rewardParameters } from '../src/stages/reward-model.ts';
 import { createRandom } from '../src/tensor/index.ts';
 import { createNodeRuntime } from '../src/tensor/runtime/node.ts';
 import { SPECIAL } from '../src/tokenizer.ts';
+import { runHere } from './support/command.ts';
 import { scriptedDecoder, tinyCheckpoint } from './support/writer.ts';
 
 const checkpoint = tinyCheckpoint();
@@ -233,20 +234,24 @@ describe('checkpoints that can write', () => {
       .catch(({ stdout, stderr, code }) => ({ stdout, stderr, code }));
 
   test('the command prints the answer alone, the same for the same seed', async () => {
-    const options = [
-      '--checkpoint',
-      join(folder, 'sft_final'),
-      '--prompt',
-      '你好',
-      '--seed',
-      '3',
-      '--max_length',
-      '8',
-    ];
-    const [first, second] = await Promise.all([command(...options), command(...options)]);
-    expect(first).toMatchObject({ code: 0, stderr: '' });
-    expect(first.stdout).toMatch(/.+\n$/);
-    expect(second).toEqual(first);
+    const options = ['--checkpoint', join(folder, 'sft_final'), '--threads', '1', '--max_length', '8'];
+    const answer = (...more: string[]): Promise<string> => runHere('generate', [...options, ...more]);
+    const first = await answer('--prompt', '你好', '--seed', '3');
+    expect(first).toMatch(/^.+\n$/s);
+    expect(await answer('--prompt', '你好', '--seed', '3')).toBe(first);
+    expect(await answer('--prompt', '你好', '--seed', '4')).not.toBe(first);
+    expect(await answer('--prompt', '你好', '--seed', '3', '--raw')).not.toBe(first);
+    // Nothing is left to chance where the best token is taken.
+    const greedy = await answer('--prompt', '你好', '--greedy');
+    expect(await answer('--prompt', '你好', '--temperature', '0', '--seed', '9')).toBe(greedy);
+  });
+
+  test('the command answers piped lines one by one', async () => {
+    const options = ['--checkpoint', folder, '--threads', '1', '--max-length', '4', '--greedy'];
+    const once = await runHere('generate', [...options, '--prompt', '你好']);
+    const piped = await runHere('generate', [...options, '--interactive'], '你好\n世界\n');
+    expect(piped.startsWith(once)).toBe(true);
+    expect(piped.length).toBeGreaterThan(once.length);
   });
 
   test('the command refuses contradictions and a missing prompt in one line', async () => {

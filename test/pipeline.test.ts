@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -70,6 +70,16 @@ describe('the pipeline', () => {
     const recipe = { ...options.recipe, rlvf: { ...rlvf, iterations: rlvf.iterations + 1 } };
     const changed = await runPipeline({ ...options, recipe }, recorder());
     expect(changed.map(({ outcome }) => outcome)).toEqual([...Array(4).fill('finished before'), 'trained']);
+  });
+
+  it('starts a stage anew whose progress is damaged', async () => {
+    const options = await tinyPipeline(join(root, 'damaged'));
+    await expect(runPipeline(options, recorder(1))).rejects.toThrow(Interrupted);
+    const progress = join(options.out, '.progress', 'pretrain.safetensors');
+    writeFileSync(progress, readFileSync(progress).subarray(0, 1000));
+    const ui = recorder(1);
+    await expect(runPipeline(options, ui)).rejects.toThrow(Interrupted);
+    expect(ui.events).toEqual(['start pretrain fresh']);
   });
 
   it('takes skipped stages from their checkpoints', async () => {

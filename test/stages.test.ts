@@ -19,6 +19,7 @@ import {
 import { type RlhfData, trainRlhf } from '../src/stages/rlhf.ts';
 import { answerTasks, trainRlvf } from '../src/stages/rlvf.ts';
 import { sftLoss, supervisedFineTune } from '../src/stages/sft.ts';
+import { checkEvaluations } from '../src/stages/stage.ts';
 import {
   createRandom,
   gradients,
@@ -707,5 +708,14 @@ describe('a loss that is no number', () => {
     await expect(rlhf).rejects.toThrow(/step \d+ of stage rlhf.*(loss|gradientNorm).*(NaN|Infinity).*--lr/);
     const rlvf = trainRlvf(contextFor(runtime), chatWeights, RLVF_DATA, { ...RLVF, learningRate: 1e30 });
     await expect(rlvf).rejects.toThrow(/step \d+ of stage rlvf.*(loss|gradientNorm).*(NaN|Infinity).*--lr/);
+  });
+
+  it('is told at the end too, with the figure that it spoils', () => {
+    const name = { zh: '留出', en: 'held-out loss' };
+    checkEvaluations('sft', [{ name, after: 1, unit: 'nats' }]);
+    for (const figures of [{ after: Number.NaN }, { before: Number.POSITIVE_INFINITY, after: 1 }]) {
+      const check = (): void => checkEvaluations('sft', [{ name, unit: 'nats', ...figures }]);
+      expect(check).toThrow(/end of stage sft the figure "held-out loss" is (NaN|Infinity);.*--lr/);
+    }
   });
 });

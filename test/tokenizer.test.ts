@@ -6,12 +6,14 @@ import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { benchTokenizer } from '../bench/tokenizer.ts';
+import { renderConversation, showMask } from '../src/chat-format.ts';
 import { UserError } from '../src/errors.ts';
 import { setLanguage } from '../src/i18n.ts';
 import { Heap } from '../src/tokenizer/heap.ts';
 import { preTokenize } from '../src/tokenizer/pre-tokenize.ts';
 import { displayBytes } from '../src/tokenizer/vocabulary.ts';
 import { SPECIAL, SPECIAL_TOKENS, Tokenizer } from '../src/tokenizer.ts';
+import { runHere } from './support/command.ts';
 
 const fixture = (name: string): string =>
   readFileSync(new URL(`fixtures/tokenizer/${name}`, import.meta.url), 'utf8');
@@ -335,48 +337,64 @@ describe('npm run tokenizer', { timeout: 60_000 }, () => {
   });
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-  const run = (args: string[], input = ''): { status: number | null; stdout: string; stderr: string } =>
-    spawnSync(
-      process.execPath,
-      [
-        '--import',
-        'tsx',
-        fileURLToPath(new URL('../src/cli/tokenizer.ts', import.meta.url)),
-        ...args,
-        '--lang',
-        'en',
-      ],
-      { input, encoding: 'utf8' },
-    );
-
-  it('trains, with - or _ in the options', () => {
+  it('trains, with - or _ in the options', async () => {
     const output = join(folder, 'trained');
-    const { status, stdout, stderr } = run([
-      ...['train', '--input', join(folder, 'corpus.txt'), '--vocab_size', '700', '--output', output],
-    ]);
-    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
-    expect(stdout).toContain('700 tokens');
+    const train = ['train', '--input', join(folder, 'corpus.txt'), '--output', output];
+    expect(await runHere('tokenizer', [...train, '--vocab_size', '700'])).toMatch(
+      /100%[\s\S]*\n700 tokens in \S+, saved as .*tokenizer\.json; a token stands for \d\.\d\d bytes/,
+    );
     expect(readFileSync(join(output, 'tokenizer.json'), 'utf8')).toBe(tokenizer.toJson());
+    expect(await runHere('tokenizer', [...train, '--vocab-size', '90000'])).toContain(
+      'the text is too small for 90000 tokens: nothing is left to merge',
+    );
   });
 
-  it('gives a text back through encode and decode, byte for byte', () => {
+  it('gives a text back through encode and decode, byte for byte', async () => {
     const text = '你好，<eos> 风筝\r\n\n👩‍👩‍👧‍👦 ';
-    const encoded = run(['encode', '--tokenizer', folder, '--allow_special'], text);
-    expect(encoded.stdout.split(' ')).toContain('3');
+    const encoded = await runHere('tokenizer', ['encode', '--tokenizer', folder, '--allow_special'], text);
+    expect(encoded.trim().split(' ')).toContain('3');
     const file = join(folder, 'tokenizer.json');
-    expect(run(['decode', '--tokenizer', file], encoded.stdout).stdout).toBe(text);
+    expect(await runHere('tokenizer', ['decode', '--tokenizer', file], encoded)).toBe(text);
+    const ids = ['decode', '--tokenizer', file, ...encoded.trim().split(' '), '--skip-special'];
+    expect(await runHere('tokenizer', ids)).toBe(text.replace('<eos>', ''));
+    writeFileSync(join(folder, 'text.txt'), text);
+    const fromFile = ['encode', '--tokenizer', folder, '--input', join(folder, 'text.txt')];
+    expect(await runHere('tokenizer', fromFile)).toBe(`${tokenizer.encode(text).join(' ')}\n`);
   });
 
-  it('shows the vocabulary and the merges', () => {
-    expect(run(['show', '--tokenizer', folder, '--from', '5', '--count', '2']).stdout).toMatch(
+  it('shows the vocabulary and the merges', async () => {
+    const show = ['show', '--tokenizer', folder];
+    expect(await runHere('tokenizer', [...show, '--from', '5', '--count', '2'])).toMatch(
       /5\s+<\|im_end\|>\s+special token\n\s*6\s+!\s+byte/,
     );
-    expect(run(['show', '--tokenizer', folder, '--text', 'the']).stdout).toMatch(
+    expect(await runHere('tokenizer', [...show, '--text', 'the'])).toMatch(
       /t \| h \| e\n.*t \| he.*← merge \d+: h \+ e/,
     );
   });
 
+  it('shows what fine-tuning learns of a conversation', async () => {
+    const path = join(folder, 'chats.json');
+    const chat = { prompt: '你好', response: '好' };
+    writeFileSync(path, JSON.stringify([chat, chat, chat]));
+    const output = await runHere('tokenizer', [
+      'mask',
+      '--tokenizer',
+      folder,
+      '--input',
+      path,
+      '--count',
+      '2',
+    ]);
+    const messages = [
+      { role: 'user', content: '你好' },
+      { role: 'assistant', content: '好' },
+    ] as const;
+    const view = showMask(tokenizer, renderConversation(tokenizer, messages), { color: false });
+    expect(output).toBe(`${view}\n\n${view}\n`);
+  });
+
   it('ends with one sentence and exit code 1 on bad input', () => {
+    const command = fileURLToPath(new URL('../src/cli/tokenizer.ts', import.meta.url));
     const bad: [string[], RegExp][] = [
       [['show', '--tokenizer', join(folder, 'nowhere')], /nowhere.*--tokenizer/],
       [['decode', '--tokenizer', folder, '12', 'x'], /"x" is not a token id/],
@@ -387,7 +405,11 @@ describe('npm run tokenizer', { timeout: 60_000 }, () => {
       ],
     ];
     for (const [args, message] of bad) {
-      const { status, stderr } = run(args);
+      const { status, stderr } = spawnSync(
+        process.execPath,
+        ['--import', 'tsx', command, ...args, '--lang', 'en'],
+        { encoding: 'utf8' },
+      );
       expect(status).toBe(1);
       expect(stderr).toMatch(message);
       expect(stderr.trim().split('\n')).toHaveLength(1);

@@ -1,0 +1,219 @@
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { STAGE_FOLDERS } from '../src/checkpoint.ts';
+import { estimateSeconds, measureGemm } from '../src/cli/estimate.ts';
+import { createCommand, parseCommand } from '../src/cli/options.ts';
+import { runTraining } from '../src/cli/training.ts';
+import { loadData, stageOfContent } from '../src/cli/training-data.ts';
+import {
+  addTrainingOptions,
+  checkContradictions,
+  recipeOf,
+  skippedStages,
+  type TrainingOptions,
+} from '../src/cli/training-options.ts';
+import { PRESETS } from '../src/config.ts';
+import { UserError } from '../src/errors.ts';
+import { RECIPES } from '../src/recipes.ts';
+import { STAGES } from '../src/stages/stage.ts';
+import type { Runtime } from '../src/tensor/index.ts';
+import { createNodeRuntime } from '../src/tensor/runtime/node.ts';
+import { Exit, printed, runHere } from './support/command.ts';
+import { CHATS, DOCUMENTS, PAIRS, TASKS } from './support/tiny.ts';
+
+const root = mkdtempSync(join(tmpdir(), 'my-llm-training-'));
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+function file(name: string, content: string): string {
+  const path = join(root, name);
+  writeFileSync(path, content);
+  return path;
+}
+const OWN = {
+  pretrain: file('text.txt', DOCUMENTS.join('\n<|endoftext|>\n')),
+  sft: file('chats.json', JSON.stringify(CHATS.map((messages) => ({ messages })))),
+  reward: file('pairs.json', JSON.stringify(PAIRS)),
+  rlvf: file('tasks.json', JSON.stringify(TASKS)),
+};
+
+const parse = (...argv: string[]): Promise<TrainingOptions> =>
+  parseCommand<TrainingOptions>(
+    addTrainingOptions(createCommand('train', { zh: '训练', en: 'train' })),
+    argv,
+  );
+
+describe('the options of a training run', () => {
+  it('leave the recipe of the preset as it is, or change what they name', async () => {
+    expect(recipeOf(await parse())).toEqual(RECIPES.mini);
+    const given = [
+      '--pretrain_epochs',
+      '7',
+      '--rlhf-episodes=40',
+      '--rlvf-iterations',
+      '3',
+      '--batch-size',
+      '5',
+    ];
+    const { pretrain, sft, reward, rlhf, rlvf } = RECIPES.nano;
+    expect(recipeOf(await parse('--preset', 'nano', ...given, '--lr', '0.5'))).toEqual({
+      pretrain: { ...pretrain, epochs: 7, batchSize: 5, learningRate: 0.5 },
+      sft: { ...sft, batchSize: 5, learningRate: 0.5 },
+      reward: { ...reward, batchSize: 5, learningRate: 0.5 },
+      rlhf: { ...rlhf, episodes: 40, learningRate: 0.5 },
+      rlvf: { ...rlvf, iterations: 3, learningRate: 0.5 },
+    });
+  });
+
+  it('skip stages, but not all of them', async () => {
+    expect(skippedStages(await parse('--skip-sft', '--skip_rlvf'))).toEqual(new Set(['sft', 'rlvf']));
+    const all = await parse(...STAGES.map((stage) => `--skip-${stage}`));
+    expect(() => skippedStages(all)).toThrow(/Every stage is skipped/);
+  });
+
+  it('must not be for a stage that is skipped', async () => {
+    const check = async (...argv: string[]): Promise<void> => {
+      const options = await parse(...argv);
+      checkContradictions(options, skippedStages(options), loadData(options.data));
+    };
+    await check('--skip-pretrain', '--sft-epochs', '2', '--data', `sft=${OWN.sft}`);
+    // RLHF still asks the questions of the conversations.
+    await check('--skip-pretrain', '--skip-sft', '--data', `sft=${OWN.sft}`);
+    await expect(check('--skip-rlhf', '--rlhf-episodes', '9')).rejects.toThrow(
+      '--rlhf-episodes contradicts --skip-rlhf',
+    );
+    await expect(check('--skip-reward', '--skip-rlhf', '--data', OWN.reward)).rejects.toThrow(
+      /--data reward=.*pairs\.json contradicts --skip-reward/,
+    );
+  });
+});
+
+describe('the data of a training run', () => {
+  it("is MyLLM's own unless files are given, by stage or by content", () => {
+    const bundled = loadData([]);
+    expect(Object.values(bundled).map(({ name, own }) => [name, own])).toEqual([
+      ['data/pretrain_data.txt', false],
+      ['data/sft_data.json', false],
+      ['data/reward_data.json', false],
+      ['data/rlvf_data.json', false],
+    ]);
+    const { pretrain, sft, reward, rlvf } = loadData([OWN.rlvf, `pretrain=${OWN.sft}`]);
+    expect([pretrain.name, rlvf.name]).toEqual([OWN.sft, OWN.rlvf]);
+    expect([pretrain.own, rlvf.own, sft.own, reward.own]).toEqual([true, true, false, false]);
+    expect(() => loadData([OWN.sft, `sft=${OWN.rlvf}`])).toThrow(UserError);
+  });
+
+  it.each([
+    ['天地玄黄', 'pretrain'],
+    ['[1, 2, 3]', 'pretrain'],
+    ['{"text": "天地"}', 'pretrain'],
+    ['{"prompt": "a", "chosen": "b", "rejected": "c"}', 'reward'],
+    [' [{"prompt": "1+1", "expected" : "2", "type": "math"}]', 'rlvf'],
+    ['[{"prompt": "a", "response": "b"}]', 'sft'],
+    ['{"conversations": []}', 'sft'],
+  ])('of %s is told by its fields', (content, stage) => {
+    expect(stageOfContent(content)).toBe(stage);
+  });
+});
+
+describe('the estimate', () => {
+  /** Needs 4 ms for every product. */
+  const slow: Runtime = {
+    name: 'slow',
+    compile: async (graph) => ({
+      graph,
+      run: () => new Promise((done) => setTimeout(() => done({}), 4)),
+      release: async () => {},
+    }),
+  };
+
+  it('grows with the work and counts no stage that is skipped', async () => {
+    const data = loadData([]);
+    const estimate = (recipe = RECIPES.mini, skip = new Set<(typeof STAGES)[number]>()): Promise<number> =>
+      estimateSeconds({ runtime: slow, config: PRESETS.mini, recipe, data, skip });
+    const { pretrain } = RECIPES.mini;
+    const all = await estimate();
+    expect(
+      await estimate({ ...RECIPES.mini, pretrain: { ...pretrain, epochs: 20 * pretrain.epochs } }),
+    ).toBeGreaterThan(3 * all);
+    expect(await estimate(RECIPES.mini, new Set(STAGES.filter((stage) => stage !== 'rlvf')))).toBeLessThan(
+      all / 2,
+    );
+  });
+
+  it('measures a speed that a computer can have', async () => {
+    const speed = await measureGemm(await createNodeRuntime({ threads: 1 }), 128, 2);
+    expect(speed).toBeGreaterThan(0.01);
+    expect(speed).toBeLessThan(1e6);
+  });
+});
+
+/** All stages in about two seconds. */
+const SHORT = [
+  ...['--preset', 'nano', '--threads', '1', '--batch-size', '4'],
+  ...['--pretrain-epochs', '2', '--sft-epochs', '1', '--reward-epochs', '1', '--rlhf-episodes', '8'],
+  ...['--rlvf-iterations', '1', '--data', ...Object.values(OWN)],
+];
+
+describe('npm run train', () => {
+  const out = join(root, 'out');
+
+  it('stops at Ctrl-C and goes on where it was', async () => {
+    const options = await parse(...SHORT, '--out', out);
+    let presses = 0;
+    let shown = '';
+    const interrupted = printed(
+      () => runTraining(options),
+      (chunk) => {
+        shown += chunk;
+        // It arrives twice: from the terminal, and passed on by npm.
+        if (/1\/5 Pretrain .*1\/\d/.test(chunk) && presses++ === 0) {
+          process.emit('SIGINT');
+          process.emit('SIGINT');
+        }
+      },
+    );
+    await expect(interrupted).rejects.toThrow(new Exit(130).message);
+    expect(presses).toBe(1);
+    expect(shown).toMatch(/Saving the progress .*\n[\s\S]*The progress is saved; the same command goes on/);
+    expect(process.listeners('SIGINT')).toEqual([]);
+    expect(existsSync(join(out, '.progress', 'pretrain.safetensors'))).toBe(true);
+  });
+
+  it('trains all stages, shows samples of each and a table', async () => {
+    const output = await runHere('train', [...SHORT, '--out', out]);
+    expect(output).toMatch(/^Training the nano model: about \S+ on this machine \(1 threads\)/);
+    expect(output).toContain('1/5 Pretrain: going on from step 1');
+    expect(output).toMatch(/validation bits per byte: \d\.\d{3} → \d\.\d{3}\n {2}水是/);
+    expect(output).toMatch(/2\/5 SFT .*\d\/\d · loss \d[\s\S]*\n {2}你好 → /);
+    expect(output).toMatch(
+      /3\/5 Reward model .*accuracy \d\.\d\d[\s\S]*\n {2,}-?\d\.\d\d {2}我今天心情不好。 → 哦。\n/,
+    );
+    expect(output).toMatch(/4\/5 RLHF \(PPO\) .*reward -?\d/);
+    const table = output.slice(output.indexOf('Stage'));
+    expect(
+      table
+        .split('\n')
+        .map((line) => line.slice(0, 4).trim())
+        .filter(Boolean),
+    ).toEqual(['Stag', '────', ...['1/5', '2/5', '3/5', '4/5', '5/5']]);
+    for (const folder of Object.values(STAGE_FOLDERS)) expect(existsSync(join(out, folder))).toBe(true);
+  });
+
+  it('trains nothing that is finished, and shows it anew', async () => {
+    const output = await runHere('start', [...SHORT, '--out', out]);
+    expect(output.match(/\d\/5 .*: finished before\n/g)).toHaveLength(5);
+    expect(output).not.toContain('· loss');
+    expect(output).toMatch(/held-out pair accuracy +\d+\.\d% +\d+\.\d%/);
+  });
+
+  it('says in the table what was skipped', async () => {
+    const skip = ['pretrain', 'sft', 'reward', 'rlhf'].map((stage) => `--skip-${stage}`);
+    const output = await runHere('train', [
+      ...['--preset', 'nano', '--threads', '1', '--rlvf-iterations', '1', '--data', OWN.rlvf],
+      ...[...skip, '--out', out],
+    ]);
+    expect(output.match(/– {2,}– {2,}– {2,}skipped/g)).toHaveLength(4);
+  });
+});
