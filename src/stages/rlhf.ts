@@ -41,7 +41,6 @@ import { createScorer } from './reward-model.ts';
 import { type Episode, episodeBatch, spreadActions, tokensOf } from './sequences.ts';
 import {
   checkStep,
-  copyWeights,
   type Evaluation,
   loadTrainState,
   requireFitting,
@@ -276,7 +275,7 @@ export async function trainRlhf(
     io.offer(() => saveTrainState(trainer.state, { progress, random: random.state }));
   }
 
-  const weights = copyWeights(withoutValueHead(trainer.state.weights));
+  const weights = withoutValueHead(trainer.state.weights);
   await trainer.release();
   const after = await examine(weights);
   await judge.release();

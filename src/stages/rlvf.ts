@@ -39,7 +39,6 @@ import { mean, REINFORCEMENT_ADAMW, resumeRandom } from './rlhf.ts';
 import { type Episode, episodeBatch, spreadActions } from './sequences.ts';
 import {
   checkStep,
-  copyWeights,
   type Evaluation,
   loadTrainState,
   requireFitting,
@@ -218,7 +217,7 @@ export async function trainRlvf(
     io.offer(() => saveTrainState(trainer.state, { before, random: random.state }));
   }
 
-  const weights = copyWeights(trainer.state.weights);
+  const { weights } = trainer.state;
   await trainer.release();
   await judge.release();
   const after = await examine(weights);

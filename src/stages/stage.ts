@@ -130,10 +130,3 @@ export function loadTrainState({ tensors, state }: SavedState): TrainState {
     step: Number(state['step']),
   };
 }
-
-/** A copy of weights that later training steps do not overwrite. */
-export function copyWeights(weights: Readonly<Record<string, NdArray>>): Record<string, NdArray> {
-  return Object.fromEntries(
-    Object.entries(weights).map(([name, a]) => [name, { ...a, data: a.data.slice() }]),
-  );
-}
