@@ -10,7 +10,8 @@ import {
   tokenRewards,
   whiten,
 } from '../src/stages/ppo.ts';
-import { groupAdvantages } from '../src/stages/rlvf.ts';
+import { distinct2 } from '../src/stages/rlhf.ts';
+import { groupAdvantages, sortGroups } from '../src/stages/rlvf.ts';
 import { gradients, interpret, type Tensor, tensor, trace } from '../src/tensor/index.ts';
 import { expectClose } from './support/close.ts';
 
@@ -324,5 +325,32 @@ describe('group advantages', () => {
         });
       }),
     );
+  });
+
+  it('tell mixed groups from those that agree', () => {
+    const advantages = groupAdvantages([1, 1, -0.5, 1, -0.5, -0.5, 1, -0.5], 2);
+    expect(sortGroups(advantages, 2)).toEqual({
+      mixed: [
+        [2, 3],
+        [6, 7],
+      ],
+      agreed: [
+        [0, 1],
+        [4, 5],
+      ],
+    });
+  });
+});
+
+describe('distinct-2', () => {
+  it('is the share of pairs that are unlike all others', () => {
+    expect(distinct2([[1, 2, 3, 4]])).toBe(1);
+    expect(
+      distinct2([
+        [1, 2, 1, 2],
+        [1, 2],
+      ]),
+    ).toBe(2 / 4);
+    expect(distinct2([[7], []])).toBe(0);
   });
 });

@@ -611,8 +611,21 @@ describe('RLVF', () => {
     const accuracy = figures(context, 'accuracy');
     expect(mean(accuracy.slice(0, 2))).toBeLessThan(0.6);
     expect(mean(accuracy.slice(-3))).toBeGreaterThan(0.9);
-    expect(evaluations).toHaveLength(1);
+    expect(evaluations.map(({ name }) => name.en)).toEqual([
+      'held-out accuracy (math)',
+      'the same when sampled (math)',
+    ]);
     expect(evaluations[0]).toMatchObject({ after: 1, unit: 'share' });
+    expect(evaluations[1].after).toBeGreaterThan(evaluations[1].before! + 0.3);
+  });
+
+  it('learns nothing from answers that were cut off', async () => {
+    const { weights } = await trainRlvf(contextFor(runtime), chatWeights, RLVF_DATA, {
+      ...RLVF,
+      maxNewTokens: 1, // no room for `<|im_end|>` after the digit
+      klCoefficient: 0,
+    });
+    expect(sameBits(weights, chatWeights)).toBe(true);
   });
 
   it('does not move where every group agrees', async () => {
@@ -658,7 +671,7 @@ describe('RLVF', () => {
       { ...RLVF_DATA, heldOut: [...RLVF_DATA.heldOut, long] },
       { ...RLVF, iterations: 1 },
     );
-    expect(evaluations).toHaveLength(1);
+    expect(evaluations).toHaveLength(2);
     const draw = (count: number) => Array.from({ length: count }, () => long);
     await expect(
       trainRlvf(contextFor(runtime), chatWeights, { draw, heldOut: [] }, { ...RLVF, iterations: 1 }),

@@ -168,12 +168,7 @@ export async function trainRlvf(
     const advantages = groupAdvantages(rewards, K);
 
     // 2. Learn from the groups whose answers differ.
-    const groups = Array.from({ length: questions }, (_, group) =>
-      Array.from({ length: K }, (_, i) => group * K + i),
-    );
-    const isMixed = (group: readonly number[]): boolean => group.some((i) => advantages[i] !== 0);
-    const mixed = groups.filter(isMixed);
-    const agreed = groups.filter((group) => !isMixed(group));
+    const { mixed, agreed } = sortGroups(advantages, K);
     const chosen = [...mixed, ...agreed].slice(0, Q).flat();
     const episodes = chosen.map((i) => sampled[i].episode);
     const frozen = await judge.judge(reference, episodes);
@@ -244,14 +239,27 @@ interface Examination {
   readonly sampled: Readonly<Record<string, number>>;
 }
 
-/** Rewards cut into groups of K. */
-function groupsOf(rewards: readonly number[], K: number): number[][] {
-  return Array.from({ length: rewards.length / K }, (_, group) => rewards.slice(group * K, (group + 1) * K));
+/** Numbers of all answers cut into groups of K. */
+function groupsOf(numbers: readonly number[], K: number): number[][] {
+  return Array.from({ length: numbers.length / K }, (_, group) => numbers.slice(group * K, (group + 1) * K));
 }
 
 /** How much better each answer is than its group: `r - mean(group)`. */
 export function groupAdvantages(rewards: readonly number[], groupSize: number): number[] {
   return groupsOf(rewards, groupSize).flatMap((group) => group.map((reward) => reward - mean(group)));
+}
+
+/** The groups as lists of answer indices: those whose answers differ in reward, and those that agree. */
+export function sortGroups(
+  advantages: readonly number[],
+  groupSize: number,
+): { mixed: number[][]; agreed: number[][] } {
+  const groups = groupsOf(
+    advantages.map((_, i) => i),
+    groupSize,
+  );
+  const isMixed = (group: readonly number[]): boolean => group.some((i) => advantages[i] !== 0);
+  return { mixed: groups.filter(isMixed), agreed: groups.filter((group) => !isMixed(group)) };
 }
 
 export interface VerifiedAnswer {
