@@ -311,11 +311,23 @@ describe('logic', () => {
     expect(families.size).toBe(15);
   });
 
+  it('reasons in steps that are true', () => {
+    const tasks = sample('train', 'logic').filter(({ key }) => /^(compare|weekday)/.test(key));
+    for (const { prompt, answer } of tasks) {
+      const given = prompt.slice(0, prompt.lastIndexOf('。'));
+      const steps = answer.split('，').filter((step) => !/^(不知道|只知道|问的是|所以)/.test(step));
+      for (const step of steps) {
+        const claim = step.replace('就', '');
+        expect([prompt, step, solve(`${given}。${claim}吗？`)]).toEqual([prompt, step, '是']);
+      }
+    }
+  });
+
   it('answers in one form, shortly', () => {
     for (const { prompt, answer } of sample('train', 'logic')) {
-      expect(answer).toMatch(/^(是|不是|不一定)。因为[^。]+。$/);
+      expect(answer).toMatch(/^[^。]+，所以(是|不是|不一定)。$/);
       expect(prompt).toMatch(/吗？$/);
-      expect(prompt.length + answer.length).toBeLessThan(100);
+      expect(prompt.length + answer.length).toBeLessThan(130);
     }
   });
 });
@@ -353,7 +365,7 @@ describe('generatePretrainDocuments', () => {
     let count = 0;
     for (const document of documents) {
       for (const [, prompt, verdict] of document.matchAll(
-        /^(?:问：)?(.+吗？)\n(?:答：)?(是|不是|不一定)。/gm,
+        /^(?:问：)?(.+吗？)\n(?:答：)?[^。\n]+，所以(是|不是|不一定)。$/gm,
       )) {
         expect([prompt, verdict]).toEqual([prompt, solve(prompt)]);
         count++;

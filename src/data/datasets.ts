@@ -13,6 +13,7 @@ import {
   type Task,
 } from './formats.ts';
 import { generatePretrainDocuments, generateTasks } from './generators.ts';
+import { PUZZLE_WORDS } from './puzzles.ts';
 import { splitHeldOut } from './split.ts';
 
 /** A file's text and its name for messages. */
@@ -117,6 +118,9 @@ export function heldOutExercises(count: number): (readonly Message[])[] {
   return generateTasks({ count, seed: EXAMINATION_SEED + 1, split: 'heldOut' }).map(toConversation);
 }
 
+/** Often enough to become one token. */
+const WORD_REPEATS = 60;
+
 /** What the tokenizer is trained on: the training text of all stages. */
 export function tokenizerTexts(
   documents: readonly string[],
@@ -128,6 +132,7 @@ export function tokenizerTexts(
     ...documents,
     ...chats.flatMap((messages) => messages.map(({ role, content }) => `${role}\n${content}`)),
     ...exerciseDocuments(40, random.integer(2 ** 31), 0),
+    ...PUZZLE_WORDS.flatMap((word) => Array<string>(WORD_REPEATS).fill(word)),
   ];
 }
 

@@ -328,3 +328,15 @@ export const PUZZLE_FAMILIES: readonly ((random: Random) => Puzzle)[] = [
   weekday,
   conditional,
 ];
+
+/** What the puzzles are about: whole words to the tokenizer, so that to name a thing again is to copy one token. */
+export const PUZZLE_WORDS: readonly string[] = [
+  ...new Set([
+    ...NAMES,
+    ...GROUPS,
+    ...COMPARISONS.flatMap(({ things }) => things),
+    ...COLLECTIONS.flatMap(({ place, things }) => [place, ...things]),
+    ...WEEKDAYS,
+    ...DAYS,
+  ]),
+];

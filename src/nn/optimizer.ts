@@ -5,7 +5,7 @@ import { minimum, scalar, sqrt, type Tensor } from '../tensor/index.ts';
 export interface AdamWOptions {
   /** Decay of the running mean of gradients. */
   readonly beta1: number;
-  /** Decay of the running mean of squared gradients. */
+  /** Decay of the running mean of squared gradients: the smaller the batch, the further back it has to look. */
   readonly beta2: number;
   readonly epsilon: number;
   /** Decoupled weight decay, on matrices only: biases and normalisation weights are left alone. */
@@ -16,7 +16,7 @@ export interface AdamWOptions {
 
 export const ADAMW_DEFAULTS: AdamWOptions = {
   beta1: 0.9,
-  beta2: 0.95,
+  beta2: 0.99,
   epsilon: 1e-8,
   weightDecay: 0.1,
   maxGradientNorm: 1,
