@@ -542,7 +542,7 @@ describe('RLHF', () => {
     const context = contextFor(runtime);
     const { evaluations } = await trainRlhf(context, chatWeights, rewardForToken(liked), data, {
       ...RLHF,
-      episodes: 240,
+      episodes: 480,
       batchSize: 16,
       miniBatchSize: 8,
       learningRate: 1e-2,

@@ -1,10 +1,11 @@
 /**
  * @file Arithmetic: facts, the questions that people ask about them, and texts in which they occur.
  *
- * Every digit is its own token, and every answer has the one form `5+7=12，1+2+1=4，15+27=42。`: the ones, the tens with
- * what is carried or borrowed, then the result. So each step is a one-digit fact that a small model can know by heart,
- * and the sum of two two-digit numbers follows from three of them (Nye et al. 2021, "Show Your Work"; Lee et al. 2023,
- * "Teaching Arithmetic to Small Transformers").
+ * Every digit is its own token. An answer comes in one of two styles, as it does among people: the bare result,
+ * `15+27=42。`, or the working before it, `5+7=12，1+2+1=4，15+27=42。`: the ones, the tens with what is carried or
+ * borrowed, then the result. With working, each step is a one-digit fact that a small model can know by heart (Nye et al.
+ * 2021, "Show Your Work"; Lee et al. 2023, "Teaching Arithmetic to Small Transformers"); without, the sum is mostly a
+ * guess. Fine-tuning shows both styles; that working pays is for RLVF to find out.
  */
 
 import type { Random } from '../tensor/random.ts';
@@ -147,6 +148,9 @@ function suitsStory({ left, operator, right }: Fact): boolean {
   return operator === '×' ? left >= 2 && right >= 2 : left >= 1 && right >= 1;
 }
 
+/** Share of the model answers that show no working. */
+const BARE_SHARE = 0.5;
+
 /** A random question of a split. */
 export function arithmeticTask(random: Random, split: Split): GeneratedTask {
   const asked = randomFact(random, split);
@@ -162,7 +166,7 @@ export function arithmeticTask(random: Random, split: Split): GeneratedTask {
         );
   return {
     prompt,
-    answer: `${workedLine(asked)}。`,
+    answer: `${random.uniform() < BARE_SHARE ? arithmeticLine(asked) : workedLine(asked)}。`,
     expected: String(result),
     type: 'math',
     key: factKey(asked),

@@ -108,9 +108,13 @@ export function exerciseDocuments(count: number, seed: number, epoch: number): s
 
 /** Exercises with model answers for one epoch of fine-tuning. */
 export function exerciseConversations(count: number, seed: number, epoch: number): (readonly Message[])[] {
-  return generateTasks({ count, seed: foldSeed(foldSeed(seed, 'exercises'), epoch), split: 'train' }).map(
-    toConversation,
-  );
+  return generateTasks({
+    count,
+    seed: foldSeed(foldSeed(seed, 'exercises'), epoch),
+    split: 'train',
+    // Sums come in two styles, and each wants its practice.
+    types: ['math', 'math', 'logic'],
+  }).map(toConversation);
 }
 
 /** A fixed sample of exercises from the held-out facts. */

@@ -21,9 +21,9 @@ function promptOf({ premises, question }: Puzzle): string {
   return `${premises.join('。')}。${question}`;
 }
 
-/** First the steps, then the verdict: what is written already helps to find what comes next. */
-function answerOf({ verdict, reason, asked }: Puzzle): string {
-  return `${reason}，${asked === undefined ? '' : `问的是${asked}，`}所以${verdict}。`;
+/** First the decisive step, then the verdict: what is written already helps to find what comes next. */
+function answerOf({ verdict, reason }: Puzzle): string {
+  return `${reason}，所以${verdict}。`;
 }
 
 /** A random puzzle of a split, with an answer of the form `……，所以是。` */

@@ -13,10 +13,8 @@ export interface Puzzle {
   readonly premises: readonly string[];
   readonly question: string;
   readonly verdict: Verdict;
-  /** The steps from which the verdict follows. */
+  /** The decisive step. */
   readonly reason: string;
-  /** What is asked, in the words of the reason, where the two have to be compared. */
-  readonly asked?: string;
   readonly key: string;
 }
 
@@ -151,9 +149,19 @@ const COMPARISONS: readonly Comparison[] = [
   comparisonOf(NAMES, '到得早', '到得晚'),
 ];
 
-/** Whether the given pairs (greater, smaller) lead down from `from` to `to`. */
-function hasPath(pairs: readonly (readonly [number, number])[], from: number, to: number): boolean {
-  return from === to || pairs.some(([greater, smaller]) => greater === from && hasPath(pairs, smaller, to));
+/** The way down from `from` to `to` along the given pairs (greater, smaller); undefined if there is none. */
+function findPath(
+  pairs: readonly (readonly [number, number])[],
+  from: number,
+  to: number,
+): number[] | undefined {
+  if (from === to) return [to];
+  for (const [greater, smaller] of pairs) {
+    if (greater !== from) continue;
+    const rest = findPath(pairs, smaller, to);
+    if (rest !== undefined) return [from, ...rest];
+  }
+  return undefined;
 }
 
 /** Pairs (greater, smaller) over things 0, 1, 2, ...: a pair, chains, two below one, two above one. */
@@ -186,25 +194,23 @@ function compare(random: Random): Puzzle {
   const [first, second] = random.shuffle(named.map((_, i) => i));
   const claim = random.pick([more, less]);
   const [greater, smaller] = claim === more ? [first, second] : [second, first];
-  const tell = (a: number, b: number): string => more(named[a], named[b]);
+  const tell = ([a, b]: readonly [number, number]): string => more(named[a], named[b]);
+  const steps = (path: readonly number[]): string =>
+    path
+      .slice(1)
+      .map((to, i) => tell([path[i], to]))
+      .join('，');
   const [x, y] = [named[first], named[second]];
-  const forced = hasPath(shape, greater, smaller);
-  const excluded = hasPath(shape, smaller, greater);
-  // All premises in one direction, then what follows from them about the two.
-  const facts = shape.map(([a, b]) => tell(a, b));
-  const conclusion = forced
-    ? tell(greater, smaller)
-    : excluded
-      ? tell(smaller, greater)
-      : `不知道${x}和${y}${open}`;
+  const forced = findPath(shape, greater, smaller);
+  const excluded = findPath(shape, smaller, greater);
+  const path = forced ?? excluded;
   return {
     premises: shape.map(([a, b]) =>
       random.uniform() < 0.25 ? less(named[b], named[a]) : more(named[a], named[b]),
     ),
     question: `${claim(x, y)}吗？`,
     verdict: forced ? '是' : excluded ? '不是' : '不一定',
-    reason: [...new Set([...facts, conclusion])].join('，'),
-    asked: tell(greater, smaller),
+    reason: path ? steps(path) : `不知道${x}和${y}${open}`,
     key: `compare ${open} ${shape
       .map(([a, b]) => `${named[a]}>${named[b]}`)
       .sort()
@@ -243,8 +249,7 @@ function membership(random: Random): Puzzle {
     premises: [premise],
     question: `${place}有${asked}吗？`,
     verdict: inside ? '是' : complete ? '不是' : '不一定',
-    reason: premise,
-    asked: `${place}有${asked}`,
+    reason: inside ? `${place}有${list}` : complete ? `${place}只有${list}` : `${place}${rest}`,
     key: `membership ${place} ${complete ? 'only ' : ''}${[...present].sort().join(' ')}`,
   };
 }
@@ -271,7 +276,6 @@ function weekday(random: Random): Puzzle {
       denied && !matches
         ? `只知道${premise}`
         : `${premise}，${DAYS[asked]}就${denied ? '不' : ''}是${WEEKDAYS[shifted]}`,
-    asked: `${DAYS[asked]}是${WEEKDAYS[claimed]}`,
     key: `weekday ${premise} ${DAYS[asked]}`,
   };
 }

@@ -81,8 +81,12 @@ export interface RlhfData {
   readonly heldOut: readonly Int32Array[];
 }
 
-/** No decay towards zero, and an ε above the noise of small gradients (Huang et al. 2022, "37 implementation details"). */
-export const REINFORCEMENT_ADAMW = { weightDecay: 0, epsilon: 1e-5 };
+/**
+ * No decay towards zero, and an ε far above the size of the gradients: then a step is as long as its gradient, as in
+ * plain gradient descent with momentum. With the usual small ε Adam moves every weight by the full learning rate, also
+ * where the gradient of a few dozen samples is nothing but noise, and skills learned before do not survive that.
+ */
+export const REINFORCEMENT_ADAMW = { weightDecay: 0, epsilon: 1e-3 };
 
 /** The PPO loss of a mini-batch; all inputs `[M, T]`. */
 export function rlhfLoss(config: ModelConfig, temperature: number): LossFunction {
