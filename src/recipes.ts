@@ -47,8 +47,8 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
     },
   },
   mini: {
-    pretrain: { epochs: 5, batchSize: 4, learningRate: 1e-3, warmupSteps: 100, generatedDocuments: 500 },
-    sft: { epochs: 11, batchSize: 4, learningRate: 1e-3, generatedTasks: 2400 },
+    pretrain: { epochs: 5, batchSize: 4, learningRate: 1e-3, warmupSteps: 100, generatedDocuments: 400 },
+    sft: { epochs: 10, batchSize: 4, learningRate: 1e-3, generatedTasks: 1600 },
     reward: { epochs: 2, batchSize: 16, learningRate: 1e-4 },
     rlhf: {
       ...RLHF,

@@ -157,10 +157,10 @@ describe('arithmetic', () => {
   });
 
   it('works column by column', () => {
-    expect(workedLine(fact(15, '+', 27))).toBe('5+7=12，1+2+1=4，15+27=42');
-    expect(workedLine(fact(51, '+', 68))).toBe('1+8=9，5+6=11，51+68=119');
-    expect(workedLine(fact(42, '-', 15))).toBe('12-5=7，4-1-1=2，42-15=27');
-    expect(workedLine(fact(48, '-', 5))).toBe('8-5=3，4-0=4，48-5=43');
+    expect(workedLine(fact(15, '+', 27))).toBe('15+27：5+7=12，1+2=3，3+1=4，得42');
+    expect(workedLine(fact(51, '+', 68))).toBe('51+68：1+8=9，5+6=11，得119');
+    expect(workedLine(fact(42, '-', 15))).toBe('42-15：12-5=7，4-1=3，3-1=2，得27');
+    expect(workedLine(fact(48, '-', 5))).toBe('48-5：8-5=3，4-0=4，得43');
     expect(workedLine(fact(8, '+', 7))).toBe('8+7=15');
     expect(workedLine(fact(6, '×', 7))).toBe('6×7=42');
   });

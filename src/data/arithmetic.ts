@@ -2,7 +2,7 @@
  * @file Arithmetic: facts, the questions that people ask about them, and texts in which they occur.
  *
  * Every digit is its own token. An answer comes in one of two styles, as it does among people: the bare result,
- * `15+27=42。`, or the working before it, `5+7=12，1+2+1=4，15+27=42。`: the ones, the tens with what is carried or
+ * `15+27=42。`, or with the working, `15+27：5+7=12，1+2=3，3+1=4，得42。`: the ones, the tens, what is carried or
  * borrowed, then the result. With working, each step is a one-digit fact that a small model can know by heart (Nye et al.
  * 2021, "Show Your Work"; Lee et al. 2023, "Teaching Arithmetic to Small Transformers"); without, the sum is mostly a
  * guess. Fine-tuning shows both styles; that working pays is for RLVF to find out.
@@ -37,20 +37,27 @@ export function arithmeticLine({ left, operator, right, result }: Fact): string 
   return `${left}${operator}${right}=${result}`;
 }
 
-/** The fact with its working, column by column; one-digit facts and products are known by heart. */
+/**
+ * The fact with its working, column by column, and what is carried or borrowed as a step of its own:
+ * `27+15：7+5=12，2+1=3，3+1=4，得42`. One-digit facts and products are known by heart. The question comes first, whatever
+ * the words it was asked in: then every digit that a column needs stands at much the same distance before it.
+ */
 export function workedLine(told: Fact): string {
   const { left, operator, right } = told;
   if (operator === '×' || (left < 10 && right < 10)) return arithmeticLine(told);
   const [ones, otherOnes] = [left % 10, right % 10];
   const [tens, otherTens] = [Math.floor(left / 10), Math.floor(right / 10)];
-  if (operator === '+') {
-    const carry = ones + otherOnes >= 10 ? 1 : 0;
-    const sum = `${tens}+${otherTens}${carry ? '+1' : ''}=${tens + otherTens + carry}`;
-    return `${ones}+${otherOnes}=${ones + otherOnes}，${sum}，${arithmeticLine(told)}`;
-  }
-  const borrow = ones < otherOnes ? 1 : 0;
-  const difference = `${tens}-${otherTens}${borrow ? '-1' : ''}=${tens - otherTens - borrow}`;
-  return `${arithmeticLine(fact(ones + 10 * borrow, '-', otherOnes))}，${difference}，${arithmeticLine(told)}`;
+  const steps: string[] = [];
+  const step = (a: number, by: '+' | '-', b: number): number => {
+    const done = fact(a, by, b);
+    steps.push(arithmeticLine(done));
+    return done.result;
+  };
+  const carried = operator === '+' ? ones + otherOnes >= 10 : ones < otherOnes;
+  step(operator === '-' && carried ? ones + 10 : ones, operator, otherOnes);
+  const sum = step(tens, operator, otherTens);
+  if (carried) step(sum, operator, 1);
+  return `${left}${operator}${right}：${steps.join('，')}，得${told.result}`;
 }
 
 /** A random fact of a split: sums and differences of numbers up to 99, products of one-digit numbers. */
@@ -149,7 +156,7 @@ function suitsStory({ left, operator, right }: Fact): boolean {
 }
 
 /** Share of the model answers that show no working. */
-const BARE_SHARE = 0.5;
+const BARE_SHARE = 0.4;
 
 /** A random question of a split. */
 export function arithmeticTask(random: Random, split: Split): GeneratedTask {
@@ -187,26 +194,30 @@ function table(random: Random): string {
   return `${row.name}：${row.facts.map(arithmeticLine).join('，')}。`;
 }
 
-/** One-digit facts in no order, those with something carried or borrowed too: the steps of which all working consists. */
-function drill(random: Random): string {
-  const steps = Array.from({ length: 12 + random.integer(9) }, () => {
-    const [a, b, extra] = [random.integer(10), random.integer(10), random.integer(2)];
-    if (random.uniform() < 0.5) return `${a}+${b}${extra ? '+1' : ''}=${a + b + extra}`;
-    const from = a < b + extra ? a + 10 : a;
-    return `${from}-${b}${extra ? '-1' : ''}=${from - b - extra}`;
-  });
-  return `${steps.join('，')}。`;
+/** One step of which all working consists: two digits added, or the way back, or one more or less. */
+function drillStep(random: Random): Fact {
+  const [a, b] = [random.integer(10), random.integer(10)];
+  if (random.uniform() < 0.15) return random.pick([fact(a + b, '+', 1), fact(a + b + 1, '-', 1)]);
+  return random.pick([fact(a, '+', b), fact(a < b ? a + 10 : a, '-', b)]);
 }
 
-function comparison(random: Random): string {
-  const a = random.integer(100);
-  const b = random.integer(100);
-  if (a === b) return `${a}和${b}一样大。`;
-  const [small, large] = [Math.min(a, b), Math.max(a, b)];
-  return random.pick([
-    `${large}比${small}大，${small}比${large}小。`,
-    `${small}和${large}，大的是${large}。`,
-  ]);
+function drillSteps(random: Random, count: number): Fact[] {
+  return Array.from({ length: count }, () => drillStep(random));
+}
+
+/** Mental arithmetic: many one-digit steps in one question. */
+export function arithmeticDrill(random: Random): { readonly prompt: string; readonly answer: string } {
+  const steps = drillSteps(random, 5 + random.integer(4));
+  const asked = steps.map(({ left, operator, right }) => `${left}${operator}${right}`).join('，');
+  return {
+    prompt: `${random.pick(['口算：', '算一算：', '口算练习：', ''])}${asked}`,
+    answer: `${steps.map(arithmeticLine).join('，')}。`,
+  };
+}
+
+/** One-digit facts in no order: a page of mental arithmetic. */
+function drill(random: Random): string {
+  return `口算练习：${drillSteps(random, 40 + random.integer(40)).map(arithmeticLine).join('，')}。`;
 }
 
 function questionAndAnswer(random: Random): string {
@@ -216,16 +227,14 @@ function questionAndAnswer(random: Random): string {
 
 /** A document of arithmetic for pretraining; nothing in it is held out. */
 export function arithmeticDocument(random: Random): string {
-  const repeat = (count: number, make: () => string): string[] => Array.from({ length: count }, make);
-  const line = (): string => workedLine(randomFact(random, 'train'));
-  const paragraph = random.pick([
-    () => repeat(4 + random.integer(5), () => `${line()}。`).join('\n'),
-    () => repeat(3 + random.integer(3), () => questionAndAnswer(random)).join('\n'),
-    () => repeat(3 + random.integer(3), () => questionAndAnswer(random)).join('\n'),
-    () => repeat(2, () => table(random)).join('\n'),
+  const repeat = (count: number, make: () => string): string => Array.from({ length: count }, make).join('\n');
+  const line = (): string => `${workedLine(randomFact(random, 'train'))}。`;
+  return random.pick([
     () => drill(random),
     () => drill(random),
-    () => [comparison(random), ...repeat(3, () => `${line()}。`), comparison(random)].join('\n'),
-  ]);
-  return paragraph();
+    () => drill(random),
+    () => repeat(3 + random.integer(3), () => questionAndAnswer(random)),
+    () => repeat(4 + random.integer(5), line),
+    () => repeat(2, () => table(random)),
+  ])();
 }

@@ -12,7 +12,7 @@ import {
   parseTasks,
   type Task,
 } from './formats.ts';
-import { generatePretrainDocuments, generateTasks } from './generators.ts';
+import { generateDrills, generatePretrainDocuments, generateTasks } from './generators.ts';
 import { PUZZLE_WORDS } from './puzzles.ts';
 import { splitHeldOut } from './split.ts';
 
@@ -106,15 +106,18 @@ export function exerciseDocuments(count: number, seed: number, epoch: number): s
   return generatePretrainDocuments({ count, seed: foldSeed(foldSeed(seed, 'documents'), epoch) });
 }
 
-/** Exercises with model answers for one epoch of fine-tuning. */
+/** Drills beside so many exercises. */
+const EXERCISES_PER_DRILL = 5;
+
+/** `count` exercises with model answers for one epoch of fine-tuning, and drills of the one-digit facts in them. */
 export function exerciseConversations(count: number, seed: number, epoch: number): (readonly Message[])[] {
-  return generateTasks({
-    count,
-    seed: foldSeed(foldSeed(seed, 'exercises'), epoch),
-    split: 'train',
-    // Sums come in two styles, and each wants its practice.
-    types: ['math', 'math', 'logic'],
-  }).map(toConversation);
+  const epochSeed = foldSeed(foldSeed(seed, 'exercises'), epoch);
+  // Sums come in two styles, and each wants its practice.
+  const types = ['math', 'math', 'logic'] as const;
+  return [
+    ...generateTasks({ count, seed: epochSeed, split: 'train', types }),
+    ...generateDrills({ count: Math.round(count / EXERCISES_PER_DRILL), seed: epochSeed }),
+  ].map(toConversation);
 }
 
 /** A fixed sample of exercises from the held-out facts. */

@@ -7,7 +7,7 @@
 
 import { UserError } from '../errors.ts';
 import { createRandom, foldSeed, type Random } from '../tensor/random.ts';
-import { arithmeticDocument, arithmeticTask } from './arithmetic.ts';
+import { arithmeticDocument, arithmeticDrill, arithmeticTask } from './arithmetic.ts';
 import { logicDocument, logicTask } from './logic.ts';
 import type { GeneratedTask, Split } from './tasks.ts';
 
@@ -44,6 +44,17 @@ export function generateTasks(options: {
   const random = createRandom(foldSeed(seed, `tasks ${split}`));
   const makers = types.map((type) => () => MAKERS[type](random, split));
   return generate(count, makers, (task) => task.prompt);
+}
+
+/**
+ * `count` drills of one-digit arithmetic as questions with answers.
+ *
+ * @throws UserError if `count` is no whole number
+ */
+export function generateDrills(options: { count: number; seed: number }): { prompt: string; answer: string }[] {
+  requireCount(options.count);
+  const random = createRandom(foldSeed(options.seed, 'drills'));
+  return generate(options.count, [() => arithmeticDrill(random)], ({ prompt }) => prompt);
 }
 
 /**
