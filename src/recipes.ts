@@ -48,7 +48,7 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
   },
   mini: {
     pretrain: { epochs: 5, batchSize: 4, learningRate: 1e-3, warmupSteps: 100, generatedDocuments: 300 },
-    sft: { epochs: 8, batchSize: 4, learningRate: 1e-3, generatedTasks: 1800 },
+    sft: { epochs: 12, batchSize: 4, learningRate: 1e-3, generatedTasks: 1800 },
     reward: { epochs: 2, batchSize: 16, learningRate: 2e-4 },
     rlhf: {
       ...RLHF,

@@ -4,6 +4,7 @@ import {
   arithmeticLine,
   fact,
   factKey,
+  generateDrills,
   generatePretrainDocuments,
   generateTasks,
   isHeldOut,
@@ -137,11 +138,13 @@ describe('arithmetic', () => {
     expect(worked).toBeGreaterThan(0.35);
     expect(worked).toBeLessThan(0.45);
     for (const { prompt, answer, expected } of tasks) {
-      expect(answer).toMatch(/^(\d+[-+×]\d+=\d+|1?\d[-+]\d=\d+，\d[-+]\d([-+]1)?=\d+，\d+[-+]\d+=\d+)。$/);
-      for (const [, equation, result] of answer.matchAll(EQUATION))
-        expect(evaluate(equation)).toBe(Number(result));
-      const [equation, result] = answer.slice(0, -1).split('，').at(-1)!.split('=');
-      expect(result).toBe(expected);
+      const [, bare, result, restated, steps, told] =
+        /^(?:(\d+[-+×]\d+)=(\d+)|(\d+[-+]\d+)：(\d[^得]+)，得(\d+))。$/.exec(answer)!;
+      for (const [, equation, value] of answer.matchAll(EQUATION))
+        expect(evaluate(equation)).toBe(Number(value));
+      for (const step of steps?.split('，') ?? []) expect(step).toMatch(/^1?\d[-+]\d=1?\d$/);
+      expect(result ?? told).toBe(expected);
+      const equation = bare ?? restated;
       const asked = prompt.match(/\d+/g)!;
       expect(equation.match(/\d+/g)).toEqual(asked);
       const operator = equation.match(/[-+×]/)![0];
@@ -165,11 +168,24 @@ describe('arithmetic', () => {
     expect(workedLine(fact(6, '×', 7))).toBe('6×7=42');
   });
 
+  it('drills the steps that working consists of', () => {
+    for (const { prompt, answer } of generateDrills({ count: 200, seed: 1 })) {
+      const asked = prompt.replace(/^[^\d]*/, '').split('，');
+      const steps = answer.slice(0, -1).split('，');
+      expect(steps.map((step) => step.split('=')[0])).toEqual(asked);
+      for (const step of steps) {
+        expect(step).toMatch(/^1?\d[-+]\d=1?\d$/);
+        const [equation, result] = step.split('=');
+        expect(evaluate(equation)).toBe(Number(result));
+      }
+    }
+  });
+
   it('stays within two digits and above zero', () => {
     for (const { answer } of sample('train', 'math')) {
-      const [a, b, result] = answer.split('，').at(-1)!.match(/\d+/g)!.map(Number);
-      expect(Math.max(a, b)).toBeLessThan(100);
-      expect(result).toBeGreaterThanOrEqual(0);
+      const numbers = answer.match(/\d+/g)!.map(Number);
+      expect(Math.max(numbers[0], numbers[1])).toBeLessThan(100);
+      expect(Math.min(...numbers)).toBeGreaterThanOrEqual(0);
     }
   });
 });

@@ -217,7 +217,9 @@ export function arithmeticDrill(random: Random): { readonly prompt: string; read
 
 /** One-digit facts in no order: a page of mental arithmetic. */
 function drill(random: Random): string {
-  return `口算练习：${drillSteps(random, 40 + random.integer(40)).map(arithmeticLine).join('，')}。`;
+  return `口算练习：${drillSteps(random, 40 + random.integer(40))
+    .map(arithmeticLine)
+    .join('，')}。`;
 }
 
 function questionAndAnswer(random: Random): string {
@@ -227,7 +229,8 @@ function questionAndAnswer(random: Random): string {
 
 /** A document of arithmetic for pretraining; nothing in it is held out. */
 export function arithmeticDocument(random: Random): string {
-  const repeat = (count: number, make: () => string): string => Array.from({ length: count }, make).join('\n');
+  const repeat = (count: number, make: () => string): string =>
+    Array.from({ length: count }, make).join('\n');
   const line = (): string => `${workedLine(randomFact(random, 'train'))}。`;
   return random.pick([
     () => drill(random),

@@ -51,7 +51,10 @@ export function generateTasks(options: {
  *
  * @throws UserError if `count` is no whole number
  */
-export function generateDrills(options: { count: number; seed: number }): { prompt: string; answer: string }[] {
+export function generateDrills(options: {
+  count: number;
+  seed: number;
+}): { prompt: string; answer: string }[] {
   requireCount(options.count);
   const random = createRandom(foldSeed(options.seed, 'drills'));
   return generate(options.count, [() => arithmeticDrill(random)], ({ prompt }) => prompt);
