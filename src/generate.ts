@@ -11,7 +11,13 @@
 
 import type { Decoder } from './decoder.ts';
 import { UserError } from './errors.ts';
-import { checkSampling, type SamplingOptions, sampleToken } from './sampling.ts';
+import {
+  checkSampling,
+  createHistory,
+  PLAIN_SAMPLING,
+  type SamplingOptions,
+  sampleToken,
+} from './sampling.ts';
 import type { Random } from './tensor/random.ts';
 import { SPECIAL, type Tokenizer } from './tokenizer.ts';
 
@@ -20,6 +26,7 @@ import { SPECIAL, type Tokenizer } from './tokenizer.ts';
  * a small model gets lost. For the meaning of the penalty here see `generate`.
  */
 export const DEFAULT_SAMPLING: SamplingOptions = {
+  ...PLAIN_SAMPLING,
   temperature: 0.8,
   topK: 10,
   topP: 0.9,
@@ -58,9 +65,10 @@ export interface GeneratedToken {
  * Continue a prompt, one token at a time, as the tokens come. Whoever stops asking stops the writing; the texts joined
  * are the decoding of all tokens. The token that ended the text is yielded too, without text.
  *
- * The repetition penalty counts the words of the answer alone. Keskar et al. (2019) count every earlier token, the
- * prompt's too; but an answer takes up the words of its question, and in `15 + 5 = 20` the second 5 is no repetition:
- * a penalty of 1.2 on digits, on punctuation or on the bytes that rare characters share makes right answers wrong.
+ * The frequency and presence penalties count every token of the answer, as in OpenAI's API. The repetition penalty
+ * counts the words of the answer alone. Keskar et al. (2019) count every earlier token, the prompt's too; but an answer
+ * takes up the words of its question, and in `15 + 5 = 20` the second 5 is no repetition: a penalty of 1.2 on digits,
+ * on punctuation or on the bytes that rare characters share makes right answers wrong.
  * What it is to break are loops of words, and those show within the answer.
  *
  * @throws UserError if the prompt leaves no room in the context, or for sampling options out of range
@@ -74,10 +82,10 @@ export async function* generate(options: GenerateOptions): AsyncGenerator<Genera
   const limit = Math.min(maxNewTokens, room);
 
   const stream = tokenizer.stream({ skipSpecial: true });
-  const words = new Set<number>();
+  const history = createHistory((token) => isWord(tokenizer, token));
   let [logits] = await decoder.prefill([prompt]);
   for (let count = 1; count <= limit; count++) {
-    const token = sampleToken(logits, sampling, words, random.uniform);
+    const token = sampleToken(logits, sampling, history, random.uniform);
     if (stopTokens.includes(token)) {
       yield { token, text: stream.end(), finish: 'stop' };
       return;
@@ -88,7 +96,7 @@ export async function* generate(options: GenerateOptions): AsyncGenerator<Genera
       return;
     }
     yield { token, text };
-    if (isWord(tokenizer, token)) words.add(token);
+    history.add(token);
     [logits] = await decoder.step([token]);
   }
 }
@@ -109,7 +117,7 @@ export function rawPrompt(tokenizer: Tokenizer, text: string): Int32Array {
 }
 
 /** A token that holds a letter or an ideograph: neither digits and punctuation nor parts of a character. */
-function isWord(tokenizer: Tokenizer, token: number): boolean {
+export function isWord(tokenizer: Tokenizer, token: number): boolean {
   return /\p{L}/u.test(tokenizer.decode([token], { skipSpecial: true }));
 }
 
