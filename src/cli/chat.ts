@@ -17,6 +17,7 @@ import { createRandom, type Runtime } from '../tensor/index.ts';
 import type { Tokenizer } from '../tokenizer.ts';
 import { openLines } from './lines.ts';
 import { formatCount } from './progress.ts';
+import { anySeed } from './sampling-options.ts';
 
 /** Where a conversation takes place; the process's own streams when not given. */
 export interface ChatStreams {
@@ -33,6 +34,8 @@ export interface ChatOptions {
   readonly sampling?: SamplingOptions;
   /** Longest answer, in tokens. */
   readonly maxNewTokens?: number;
+  /** Strings that end an answer. */
+  readonly stop?: readonly string[];
   /** The same seed and messages give the same answers; another one each time when not given. */
   readonly seed?: number;
   /** The first message, as if it had been typed. */
@@ -47,11 +50,6 @@ export function writesRawText({ stage }: Pick<Checkpoint, 'stage'>): boolean {
   return stage === 'pretrain';
 }
 
-/** A seed for when none was asked for. */
-export function anySeed(): number {
-  return Math.floor(Math.random() * 2 ** 32);
-}
-
 /**
  * Talk until the person leaves (`/exit`, Ctrl-D, Ctrl-C twice) or the pipe ends.
  *
@@ -62,7 +60,13 @@ export function anySeed(): number {
  *   in a terminal is told and forgotten
  */
 export async function chat(options: ChatOptions): Promise<void> {
-  const { runtime, checkpoint, sampling = DEFAULT_SAMPLING, maxNewTokens = DEFAULT_MAX_NEW_TOKENS } = options;
+  const {
+    runtime,
+    checkpoint,
+    sampling = DEFAULT_SAMPLING,
+    maxNewTokens = DEFAULT_MAX_NEW_TOKENS,
+    stop,
+  } = options;
   const { config, params: weights, tokenizer } = checkpoint;
   const { input, output, errors } = options.streams ?? {
     input: process.stdin,
@@ -105,7 +109,15 @@ export async function chat(options: ChatOptions): Promise<void> {
     let finish: Finish | undefined;
     let firstAt = 0;
     interrupted = false;
-    for await (const piece of generate({ decoder, tokenizer, prompt, maxNewTokens, sampling, random })) {
+    for await (const piece of generate({
+      decoder,
+      tokenizer,
+      prompt,
+      maxNewTokens,
+      sampling,
+      stop,
+      random,
+    })) {
       if (interrupted) break;
       output.write(terminal ? withoutControls(piece.text) : piece.text);
       written += piece.text;

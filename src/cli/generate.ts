@@ -7,53 +7,29 @@
  */
 
 import type { Command } from 'commander';
-import { renderPrompt } from '../chat-format.ts';
-import { type Checkpoint, DEFAULT_FOLDER } from '../checkpoint.ts';
-import { createDecoder } from '../decoder.ts';
+import { DEFAULT_FOLDER } from '../checkpoint.ts';
 import { UserError } from '../errors.ts';
-import { DEFAULT_MAX_NEW_TOKENS, DEFAULT_SAMPLING, generate, rawPrompt } from '../generate.ts';
 import { text } from '../i18n.ts';
-import { GREEDY, type SamplingOptions } from '../sampling.ts';
-import { createRandom, type Runtime } from '../tensor/index.ts';
 import type { Device } from '../tensor/runtime/node.ts';
-import { anySeed, chat, writesRawText } from './chat.ts';
+import { answer } from './answer.ts';
+import { chat, writesRawText } from './chat.ts';
 import { openRuntime } from './device.ts';
-import { choice, createCommand, integer, number, parseCommand, runCommand } from './options.ts';
+import { choice, createCommand, integer, parseCommand, runCommand } from './options.ts';
+import { addSamplingOptions, type SamplingFlags, writingOptionsOf } from './sampling-options.ts';
 import { loadWriter, resolveCheckpoint } from './writer.ts';
 
-interface Options {
+interface Options extends SamplingFlags {
   prompt?: string;
-  maxLength: number;
-  temperature?: number;
-  topK?: number;
-  topP?: number;
-  repetitionPenalty?: number;
-  greedy?: boolean;
   checkpoint?: string;
   interactive?: boolean;
   raw?: boolean;
-  seed?: number;
   threads: number;
   device: Device;
 }
 
-/** `--greedy` and `--temperature 0` take the best token as it is: the penalty then applies only if asked for. */
-function samplingOf({ greedy, temperature, topK, topP, repetitionPenalty }: Options): SamplingOptions {
-  if (greedy && temperature !== undefined && temperature > 0) {
-    throw new UserError({
-      zh: `--greedy 总是选最可能的词元，与 --temperature ${temperature} 互相矛盾；请去掉其中一个`,
-      en: `--greedy always takes the likeliest token and contradicts --temperature ${temperature}; remove one of them`,
-    });
-  }
-  const given = { topK, topP, repetitionPenalty };
-  const defaults = greedy || temperature === 0 ? GREEDY : DEFAULT_SAMPLING;
-  const chosen = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
-  return { ...defaults, ...chosen, temperature: greedy ? 0 : (temperature ?? defaults.temperature) };
-}
-
 async function run(options: Options): Promise<void> {
-  const sampling = samplingOf(options);
-  const { prompt, maxLength: maxNewTokens } = options;
+  const writing = writingOptionsOf(options);
+  const { prompt, seed } = options;
   const interactive = options.interactive ?? (prompt === undefined && Boolean(process.stdin.isTTY));
   if (!interactive && prompt === undefined) {
     throw new UserError({
@@ -70,43 +46,12 @@ async function run(options: Options): Promise<void> {
     });
   }
   const runtime = await openRuntime(options);
-  if (interactive) {
-    await chat({ runtime, checkpoint, sampling, maxNewTokens, raw, prompt, seed: options.seed });
-    return;
-  }
-  await answerOnce(prompt ?? '', { runtime, checkpoint, sampling, maxNewTokens, raw, seed: options.seed });
-}
-
-/** Write the answer, and nothing but the answer, to stdout. */
-async function answerOnce(
-  message: string,
-  options: {
-    readonly runtime: Runtime;
-    readonly checkpoint: Checkpoint;
-    readonly sampling: SamplingOptions;
-    readonly maxNewTokens: number;
-    readonly raw: boolean;
-    readonly seed?: number;
-  },
-): Promise<void> {
-  const { runtime, checkpoint, sampling, maxNewTokens, raw, seed = anySeed() } = options;
-  const { config, params: weights, tokenizer } = checkpoint;
-  const decoder = await createDecoder({ runtime, config, weights, batchSize: 1 });
-  const prompt = raw
-    ? rawPrompt(tokenizer, message)
-    : renderPrompt(tokenizer, [{ role: 'user', content: message }]);
-  const random = createRandom(seed);
-  for await (const piece of generate({ decoder, tokenizer, prompt, maxNewTokens, sampling, random })) {
-    process.stdout.write(piece.text);
-  }
-  process.stdout.write('\n');
-  await decoder.release();
+  if (interactive) await chat({ runtime, checkpoint, ...writing, raw, prompt, seed });
+  else await answer(prompt ?? '', { runtime, checkpoint, ...writing, raw, seed });
 }
 
 function createGenerateCommand(): Command {
-  const { temperature, topK, topP, repetitionPenalty } = DEFAULT_SAMPLING;
-  const byDefault = (value: number): string => text({ zh: `（默认: ${value}）`, en: ` (default: ${value})` });
-  return createCommand('generate', {
+  const command = createCommand('generate', {
     zh: '让训练好的模型回答、续写或聊天',
     en: 'Let a trained model answer, continue a text, or chat',
   })
@@ -134,52 +79,8 @@ function createGenerateCommand(): Command {
         zh: '不用对话模板，直接续写；只经过预训练的模型总是这样',
         en: 'continue the text without the chat template; a model that was only pretrained always does',
       }),
-    )
-    .option(
-      '--max-length <n>',
-      text({ zh: '回答最多多少个词元', en: 'longest answer, in tokens' }),
-      integer({ min: 1 }),
-      DEFAULT_MAX_NEW_TOKENS,
-    )
-    .option(
-      '--temperature <t>',
-      text({
-        zh: '越低越稳，越高越活；0 等于 --greedy',
-        en: 'low is steady, high is lively; 0 is --greedy',
-      }) + byDefault(temperature),
-      number({ min: 0 }),
-    )
-    .option(
-      '--top-k <k>',
-      text({ zh: '只在最可能的 k 个词元中选；0 不限', en: 'choose among the k best tokens; 0: among all' }) +
-        byDefault(topK),
-      integer({ min: 0 }),
-    )
-    .option(
-      '--top-p <p>',
-      text({
-        zh: '只在概率之和达到 p 的最可能词元中选；1 不限',
-        en: 'choose among the best tokens whose probabilities reach p; 1: among all',
-      }) + byDefault(topP),
-      number({ above: 0, max: 1 }),
-    )
-    .option(
-      '--repetition-penalty <r>',
-      text({
-        zh: '压低回答中已出现的字词，数字和标点除外；1 不压低，--greedy 时默认为 1',
-        en: 'make words that the answer has used less likely, but not digits or punctuation; 1: off, as with --greedy',
-      }) + byDefault(repetitionPenalty),
-      number({ above: 0 }),
-    )
-    .option('--greedy', text({ zh: '总是选最可能的词元', en: 'always take the likeliest token' }))
-    .option(
-      '--seed <n>',
-      text({
-        zh: '随机数种子；同样的种子给出同样的回答',
-        en: 'seed of the random numbers; the same seed gives the same answer',
-      }),
-      integer({ min: 0, max: 2 ** 32 - 1 }),
-    )
+    );
+  return addSamplingOptions(command)
     .option(
       '--threads <n>',
       text({ zh: '线程数；0 自动选择', en: 'number of threads; 0 chooses' }),
