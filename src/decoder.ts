@@ -36,6 +36,11 @@ export interface Decoder {
    * the next step.
    */
   step(tokens: ArrayLike<number>): Promise<Float32Array[]>;
+  /**
+   * Let each sequence go on as a copy of another: sequence `b` becomes what `sources[b]` was. Sequences without a source
+   * stay as they are.
+   */
+  reorder(sources: ArrayLike<number>): void;
   release(): Promise<void>;
 }
 
@@ -248,6 +253,20 @@ export async function createDecoder(options: DecoderOptions): Promise<Decoder> {
       const mask = feeds['mask'].data as Float32Array;
       for (let b = 0; b < B; b++) if (grows(b)) mask[b * (P + 1) + lengths[b]++] = 0;
       return rowsOf(outputs['logits']);
+    },
+    reorder(sources) {
+      if (!current) throw new RangeError('reordering needs a prefill before it');
+      const size = G * current.P * D;
+      for (const name of cacheNames) {
+        const cache = current.feeds[name].data as Float32Array;
+        const before = cache.slice();
+        for (let b = 0; b < B; b++) {
+          const source = sources[b] ?? b;
+          if (source !== b) cache.set(before.subarray(source * size, (source + 1) * size), b * size);
+        }
+      }
+      lengths.set(lengths.map((length, b) => (b < sources.length ? lengths[sources[b]] : length)));
+      openMask(current);
     },
     async release() {
       for (const { executable } of steps.values()) await executable.release();

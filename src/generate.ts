@@ -135,7 +135,8 @@ export function rawPrompt(tokenizer: Tokenizer, text: string): Int32Array {
   return Int32Array.from([SPECIAL.eos, ...tokenizer.encode(text)]);
 }
 
-function checkPrompt(length: number, maxLength: number): void {
+/** @throws UserError if a prompt leaves no room for an answer */
+export function checkPrompt(length: number, maxLength: number): void {
   if (length === 0) throw new RangeError('a prompt needs at least one token');
   if (length < maxLength) return;
   throw new UserError({

@@ -51,6 +51,7 @@ export function scriptedDecoder(
       steps.push(given[0]);
       return Promise.resolve(next());
     },
+    reorder: () => {},
     release: () => Promise.resolve(),
   };
 }
