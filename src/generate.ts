@@ -87,14 +87,16 @@ export interface GenerateBatchOptions extends Omit<ContinuationOptions, 'random'
   readonly prompts: readonly ArrayLike<number>[];
   /** The random numbers of each prompt, which make its continuation the same in whatever company. */
   readonly randomOf: (index: number) => Random;
+  /** Breaks the writing off; what was written is lost. */
+  readonly signal?: AbortSignal;
 }
 
 /**
  * Continue many prompts at a time: a step for all costs little more than a step for one.
- * @throws UserError as `generate` does
+ * @throws UserError as `generate` does, and the reason of the signal
  */
 export async function generateBatch(options: GenerateBatchOptions): Promise<Generated[]> {
-  const { decoder, prompts } = options;
+  const { decoder, prompts, signal } = options;
   const { batchSize: B, maxLength } = decoder;
   for (const { length } of prompts) checkPrompt(length, maxLength);
   const results: Generated[] = [];
@@ -111,6 +113,7 @@ export async function generateBatch(options: GenerateBatchOptions): Promise<Gene
     }));
     let logits = await decoder.prefill(part);
     while (texts.some(({ finish }) => finish === undefined)) {
+      signal?.throwIfAborted();
       const next = new Int32Array(B).fill(-1);
       texts.forEach((each, i) => {
         if (each.finish) return;

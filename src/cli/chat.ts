@@ -18,6 +18,7 @@ import type { Tokenizer } from '../tokenizer.ts';
 import { openLines } from './lines.ts';
 import { formatCount } from './progress.ts';
 import { anySeed } from './sampling-options.ts';
+import { writesRawText } from './writer.ts';
 
 /** Where a conversation takes place; the process's own streams when not given. */
 export interface ChatStreams {
@@ -43,11 +44,6 @@ export interface ChatOptions {
   /** Continue each message as raw text, without template and memory; always so for a model that was only pretrained. */
   readonly raw?: boolean;
   readonly streams?: ChatStreams;
-}
-
-/** A model that was only pretrained knows no conversations: it continues texts. */
-export function writesRawText({ stage }: Pick<Checkpoint, 'stage'>): boolean {
-  return stage === 'pretrain';
 }
 
 /**

@@ -53,6 +53,22 @@ export function writingOptionsOf(flags: SamplingFlags): WritingOptions {
   return { sampling, maxNewTokens, stop };
 }
 
+/** The options that choose or shape a sampler, as they are written, among those that were given. */
+export function samplersAmong(flags: SamplingFlags): string[] {
+  const { temperature, topK, topP, minP, repetitionPenalty, frequencyPenalty, presencePenalty } = flags;
+  const samplers = {
+    '--greedy': flags.greedy,
+    '--temperature': temperature,
+    '--top-k': topK,
+    '--top-p': topP,
+    '--min-p': minP,
+    '--repetition-penalty': repetitionPenalty,
+    '--frequency-penalty': frequencyPenalty,
+    '--presence-penalty': presencePenalty,
+  };
+  return Object.entries(samplers).flatMap(([option, value]) => (value === undefined ? [] : [option]));
+}
+
 /** A seed for when none was asked for. */
 export function anySeed(): number {
   return Math.floor(Math.random() * 2 ** 32);
