@@ -67,7 +67,10 @@ async function run(options: Options): Promise<void> {
   }
   const runtime = await openRuntime(options);
   if (interactive) {
-    await chat({ runtime, checkpoint, ...writing, raw, prompt: prompts[0], seed });
+    const { raw: always, rewardModel, bestOf: candidates } = options;
+    const folder = dirname(dir);
+    const how = { ...writing, folder, rewardModel, candidates, raw: always, prompt: prompts[0], seed };
+    await chat({ runtime, checkpoint, ...how });
     return;
   }
   const each = answerer(options, dirname(dir));
