@@ -2,7 +2,7 @@
 
 import { join } from 'node:path';
 import { type BestOf, createBestOf } from '../best-of.ts';
-import { type Message, renderPrompt, truncateHistory } from '../chat-format.ts';
+import { fitHistory, type Message, renderPrompt } from '../chat-format.ts';
 import { type Checkpoint, STAGE_FOLDERS } from '../checkpoint.ts';
 import { createDecoder, type Decoder } from '../decoder.ts';
 import { UserError } from '../errors.ts';
@@ -176,20 +176,4 @@ export async function createChatSession(options: ChatSessionOptions): Promise<Ch
     },
   };
   return session;
-}
-
-/**
- * As much of the conversation as leaves room for an answer (half of the context at most is kept free for it). A last
- * message that is longer than that may use what there is.
- */
-function fitHistory(
-  tokenizer: Tokenizer,
-  messages: readonly Message[],
-  maxLength: number,
-  maxNewTokens: number,
-): Message[] {
-  const reserved = Math.min(maxNewTokens, Math.floor(maxLength / 2));
-  const indispensable = messages.filter(({ role }, i) => role === 'system' || i === messages.length - 1);
-  const last = renderPrompt(tokenizer, indispensable).length;
-  return truncateHistory(tokenizer, messages, Math.max(maxLength - reserved, Math.min(last, maxLength - 1)));
 }
