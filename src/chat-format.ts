@@ -99,7 +99,7 @@ export function truncateHistory(
 
 /**
  * As much of a conversation as leaves room for an answer (half of the context at most is kept free for it). A last
- * message that is longer than that may use what there is.
+ * message that is longer than that, system messages included, may use what there is.
  *
  * @throws UserError if the last turn, with the system message, does not fit
  */
@@ -110,7 +110,8 @@ export function fitHistory(
   maxNewTokens: number,
 ): Message[] {
   const reserved = Math.min(maxNewTokens, Math.floor(maxLength / 2));
-  const last = renderPrompt(tokenizer, messages.slice(-1)).length;
+  const indispensable = messages.filter(({ role }, i) => role === 'system' || i === messages.length - 1);
+  const last = renderPrompt(tokenizer, indispensable).length;
   return truncateHistory(tokenizer, messages, Math.max(maxLength - reserved, Math.min(last, maxLength - 1)));
 }
 

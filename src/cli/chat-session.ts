@@ -10,7 +10,6 @@ import { type Finish, generate, rawPrompt } from '../generate.ts';
 import type { SamplingOptions } from '../sampling.ts';
 import type { StageName } from '../stages/stage.ts';
 import { createRandom, type Runtime } from '../tensor/index.ts';
-import type { Tokenizer } from '../tokenizer.ts';
 import type { WritingOptions } from './sampling-options.ts';
 import { loadRewardModel, loadWriter, writesRawText } from './writer.ts';
 

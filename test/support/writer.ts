@@ -52,6 +52,12 @@ export function scriptedDecoder(
       return Promise.resolve(next());
     },
     reorder: () => {},
+    admit(_, prompt) {
+      at = 0;
+      prompts.push(Array.from(prompt));
+      return Promise.resolve(next()[0]);
+    },
+    dismiss() {},
     release: () => Promise.resolve(),
   };
 }
