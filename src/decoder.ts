@@ -370,7 +370,7 @@ function namedCache(cache: readonly KeysValues[]): Record<string, Tensor> {
 }
 
 /** Lengths are rounded up to a few sizes, so that few graphs are compiled. */
-function paddedLength(length: number, smallest: number, largest: number): number {
+export function paddedLength(length: number, smallest: number, largest: number): number {
   let padded = smallest;
   while (padded < length) padded *= 2;
   return Math.min(padded, largest);

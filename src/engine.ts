@@ -31,6 +31,8 @@ export interface WriteRequest extends Omit<ContinuationOptions, 'tokenizer'> {
 export interface Engine {
   /** Places for texts that are written at a time. */
   readonly slots: number;
+  /** Texts that are taken on at a time, those that wait included. */
+  readonly capacity: number;
   /** Longest text in tokens, its prompt included. */
   readonly maxLength: number;
   /** Texts being written. */
@@ -177,6 +179,7 @@ export function createEngine({ decoder, tokenizer, queue }: EngineOptions): Engi
 
   return {
     slots,
+    capacity: slots + queue,
     maxLength,
     get running() {
       return running();
