@@ -77,10 +77,15 @@ export function createApp(options: AppOptions): App {
     bodyLimit({
       maxSize: MAX_BODY,
       onError() {
-        throw new ApiError(413, {
-          zh: `请求体超过了 ${MAX_BODY} 字节；请缩短它`,
-          en: `the body is longer than ${MAX_BODY} bytes; shorten it`,
-        });
+        throw new ApiError(
+          413,
+          {
+            zh: `请求体超过了 ${MAX_BODY} 字节；请缩短它`,
+            en: `the body is longer than ${MAX_BODY} bytes; shorten it`,
+          },
+          // The rest of it is not read, so nothing more can come on this connection.
+          { headers: { connection: 'close' } },
+        );
       },
     }),
   );

@@ -99,8 +99,14 @@ function check<Schema extends z.ZodType>(value: unknown, schema: Schema): z.outp
         );
   }
   const param = pathOf(issue.path);
+  if (param !== '' && valueAt(value, issue.path) === undefined)
+    throw badRequest(param, { zh: `缺少 ${param}`, en: `${param} is missing` }, 'missing_value');
   const message = param === '' ? issue.message : `${param}: ${issue.message}`;
   throw badRequest(param === '' ? undefined : param, { zh: message, en: message }, 'invalid_value');
+}
+
+function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
+  return path.reduce<unknown>((inner, part) => (inner as Record<PropertyKey, unknown> | null)?.[part], value);
 }
 
 /** `messages[0].content` */

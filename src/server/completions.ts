@@ -3,7 +3,7 @@
 import { rawPrompt } from '../generate.ts';
 import { streamOf } from './chat.ts';
 import { badRequest } from './errors.ts';
-import { completionLogprobs, type TokenScore } from './logprobs.ts';
+import { createCompletionLogprobs, type TokenScore } from './logprobs.ts';
 import type { ServedModel } from './models.ts';
 import { type CompletionRequest, samplingOf } from './schema.ts';
 import { answerWith, type Format, type Plan, type WritingContext } from './writing.ts';
@@ -114,28 +114,25 @@ function formatOf(
     choices,
   });
   const echoOf = (index: number): string => echoes?.[Math.floor(index / n)] ?? '';
-  const logprobs = (scores: readonly TokenScore[] | undefined, offset: number): object | null =>
-    scores ? completionLogprobs(tokenizer, scores, offset) : null;
-  /** How much of each choice has been sent. */
-  const sent: number[] = [];
+  const describers: ReturnType<typeof createCompletionLogprobs>[] = [];
+  const logprobs = (index: number, scores: readonly TokenScore[] | undefined): object | null => {
+    if (!scores) return null;
+    describers[index] ??= createCompletionLogprobs(tokenizer);
+    return describers[index](scores);
+  };
   return {
     whole: (choices) =>
       body(
         choices.map(({ index, text, scores, finish }) => ({
           index,
           text: echoOf(index) + text,
-          logprobs: logprobs(scores, 0),
+          logprobs: logprobs(index, scores),
           finish_reason: finish,
         })),
       ),
     opening: (index) => echoes && body([{ index, text: echoOf(index), logprobs: null, finish_reason: null }]),
-    piece(index, { text, score, finish }) {
-      const offset = sent[index] ?? 0;
-      sent[index] = offset + text.length;
-      return body([
-        { index, text, logprobs: logprobs(score && [score], offset), finish_reason: finish ?? null },
-      ]);
-    },
+    piece: (index, { text, score, finish }) =>
+      body([{ index, text, logprobs: logprobs(index, score && [score]), finish_reason: finish ?? null }]),
     closing: () => body([]),
   };
 }

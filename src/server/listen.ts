@@ -1,6 +1,7 @@
 /** @file From an app to a port: listening, and stopping without cutting anybody short. */
 
-import type { AddressInfo } from 'node:net';
+import type { Server, ServerResponse } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
 import { createAdaptorServer } from '@hono/node-server';
 import { UserError } from '../errors.ts';
 import type { App } from './app.ts';
@@ -17,9 +18,6 @@ export interface Listening {
 
 /** Milliseconds within which a request must have arrived completely. */
 const REQUEST_TIMEOUT = 30_000;
-/** Milliseconds between two looks at connections that have become idle. */
-const LOOK = 20;
-
 /** @param port 0 for any that is free @throws UserError if it cannot be had */
 export async function listen(
   app: App,
@@ -28,7 +26,8 @@ export async function listen(
   const server = createAdaptorServer({
     fetch: app.fetch,
     serverOptions: { requestTimeout: REQUEST_TIMEOUT, headersTimeout: REQUEST_TIMEOUT },
-  }) as import('node:http').Server;
+  }) as Server;
+  const connections = trackConnections(server);
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error) => reject(describe(error, host, port)));
     server.listen(port, host, resolve);
@@ -40,18 +39,46 @@ export async function listen(
       app.drain();
       return new Promise((resolve) => {
         let ended = true;
-        // Connections are kept for further requests; they are closed as soon as nothing is under way on them.
-        const looking = setInterval(() => server.closeIdleConnections(), LOOK);
         const timer = setTimeout(() => {
           ended = false;
           server.closeAllConnections();
         }, patience);
         server.close(() => {
-          clearInterval(looking);
           clearTimeout(timer);
           resolve(ended);
         });
+        connections.closeWhenIdle();
       });
+    },
+  };
+}
+
+/**
+ * Connections are kept for further requests, and browsers open some in advance. Node's `closeIdleConnections` leaves
+ * those alone on which nothing has been asked yet, so requests are counted here.
+ */
+function trackConnections(server: Server): { closeWhenIdle(): void } {
+  const requests = new Map<Socket, number>();
+  let closing = false;
+  const closeIdle = (socket: Socket): void => {
+    if (closing && requests.get(socket) === 0) socket.destroySoon();
+  };
+  server.on('connection', (socket: Socket) => {
+    requests.set(socket, 0);
+    socket.once('close', () => requests.delete(socket));
+  });
+  server.on('request', ({ socket }: { socket: Socket }, response: ServerResponse) => {
+    requests.set(socket, (requests.get(socket) ?? 0) + 1);
+    response.once('close', () => {
+      if (!requests.has(socket)) return;
+      requests.set(socket, requests.get(socket)! - 1);
+      closeIdle(socket);
+    });
+  });
+  return {
+    closeWhenIdle() {
+      closing = true;
+      for (const socket of requests.keys()) closeIdle(socket);
     },
   };
 }

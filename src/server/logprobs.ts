@@ -39,27 +39,30 @@ export function chatLogprobs(tokenizer: Tokenizer, scores: readonly TokenScore[]
   };
 }
 
-/** `choices[].logprobs` of a completion; `offset` is the length of the text before. */
-export function completionLogprobs(
-  tokenizer: Tokenizer,
-  scores: readonly TokenScore[],
-  offset: number,
-): object {
+/**
+ * `choices[].logprobs` of one completion, asked for all at once or as the tokens come.
+ * @returns a function of the next tokens
+ */
+export function createCompletionLogprobs(tokenizer: Tokenizer): (scores: readonly TokenScore[]) => object {
   const textOf = ({ token }: ScoredToken): string => tokenText(tokenizer, token);
   const stream = tokenizer.stream({ skipSpecial: true });
-  let at = offset;
-  return {
+  let at = 0;
+  /** Where the text of a token begins; for a part of a character, where the character does. */
+  const offsetOf = ({ token }: ScoredToken): number => {
+    const added = stream.push(token);
+    const own = tokenizer.decode([token], { skipSpecial: true });
+    const start = at + (added.endsWith(own) ? added.length - own.length : 0);
+    at += added.length;
+    return start;
+  };
+  return (scores) => ({
     tokens: scores.map(textOf),
     token_logprobs: scores.map(({ logprob }) => logprob),
     top_logprobs: scores.map(({ top }) =>
       Object.fromEntries(top.map((each) => [textOf(each), each.logprob])),
     ),
-    text_offset: scores.map(({ token }) => {
-      const start = at;
-      at += stream.push(token).length;
-      return start;
-    }),
-  };
+    text_offset: scores.map(offsetOf),
+  });
 }
 
 /** The text of a token; one that is only a part of a character is written as its bytes, `\xe4\xbd`. */
