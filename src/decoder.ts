@@ -41,11 +41,15 @@ export interface Decoder {
    * stay as they are.
    */
   reorder(sources: ArrayLike<number>): void;
+  release(): Promise<void>;
+}
+
+/** A decoder whose sequences come and go one by one. */
+export interface SharedDecoder extends Decoder {
   /** Start one sequence over with a new prompt, and leave the others as they are. Returns the logits `[V]` that follow. */
   admit(sequence: number, prompt: ArrayLike<number>): Promise<Float32Array>;
   /** Empty a sequence: until the next prompt it takes no room in the cache. */
   dismiss(sequence: number): void;
-  release(): Promise<void>;
 }
 
 export interface DecoderOptions {
@@ -83,7 +87,7 @@ interface StepGraph extends Omit<Step, 'P' | 'graphs'> {
  * Compile a decoder. Graphs for longer prompts and longer caches are compiled when they are first needed: attention costs
  * as much as the cache is long, used or not.
  */
-export async function createDecoder(options: DecoderOptions): Promise<Decoder> {
+export async function createDecoder(options: DecoderOptions): Promise<SharedDecoder> {
   const { runtime, config, weights, batchSize: B } = options;
   const maxLength = Math.min(options.maxLength ?? config.contextLength, config.contextLength);
   const { numLayers, numKvHeads: G, vocabSize: V } = config;

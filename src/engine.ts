@@ -15,7 +15,7 @@
  */
 
 import { beginContinuation, type ContinuationOptions, type Finish } from './continuation.ts';
-import type { Decoder } from './decoder.ts';
+import type { SharedDecoder } from './decoder.ts';
 import type { ScoredToken } from './generate.ts';
 import type { Tokenizer } from './tokenizer.ts';
 
@@ -53,7 +53,7 @@ export interface Engine {
 
 export interface EngineOptions {
   /** Used by nobody else; a place in its batch is a slot. */
-  readonly decoder: Decoder;
+  readonly decoder: SharedDecoder;
   readonly tokenizer: Tokenizer;
   /** Texts that may wait for a place. */
   readonly queue: number;

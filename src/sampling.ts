@@ -260,8 +260,20 @@ export function shapeLogits(
   options: SamplingOptions,
   history: TokenHistory,
 ): Float32Array {
-  const scaled = scaleByTemperature(penalize(logits, options, history), options.temperature);
-  return keepMinP(keepTopP(keepTopK(scaled, options.topK), options.topP), options.minP);
+  return shape(penalize(logits, options, history), options);
+}
+
+function shape(scores: Float32Array, { temperature, topK, topP, minP }: SamplingOptions): Float32Array {
+  return keepMinP(keepTopP(keepTopK(scaleByTemperature(scores, temperature), topK), topP), minP);
+}
+
+/** The tokens that top-k keeps, in the order of the vocabulary; undefined where those are not few. */
+function candidates(scores: Float32Array, k: number): number[] | undefined {
+  if (k === 0 || k > FEW || k >= scores.length) return undefined;
+  const edge = scores[likeliest(scores, k)[k - 1]];
+  const tokens: number[] = [];
+  for (let token = 0; token < scores.length; token++) if (scores[token] >= edge) tokens.push(token);
+  return tokens;
 }
 
 /**
@@ -276,6 +288,11 @@ export function sampleToken(
   history: TokenHistory,
   uniform: () => number,
 ): number {
-  if (options.temperature === 0) return greedy(penalize(logits, options, history));
-  return multinomial(softmaxOf(shapeLogits(logits, options, history)), uniform());
+  const penalized = penalize(logits, options, history);
+  if (options.temperature === 0) return greedy(penalized);
+  // Found first, they leave the other samplers a few scores to work on instead of a whole vocabulary.
+  const tokens = candidates(penalized, options.topK);
+  const scores = tokens ? Float32Array.from(tokens, (token) => penalized[token]) : penalized;
+  const drawn = multinomial(softmaxOf(shape(scores, options)), uniform());
+  return tokens ? tokens[drawn] : drawn;
 }

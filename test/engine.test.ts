@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { createDecoder, type Decoder } from '../src/decoder.ts';
+import { createDecoder, type SharedDecoder } from '../src/decoder.ts';
 import { createEngine, type Engine, type WriteRequest } from '../src/engine.ts';
 import { UserError } from '../src/errors.ts';
 import { DEFAULT_SAMPLING } from '../src/generate.ts';
@@ -16,7 +16,7 @@ beforeAll(async () => {
   runtime = await createNodeRuntime({ threads: 1 });
 });
 
-const createTiny = (batchSize: number, smallerBatches?: readonly number[]): Promise<Decoder> =>
+const createTiny = (batchSize: number, smallerBatches?: readonly number[]): Promise<SharedDecoder> =>
   createDecoder({ runtime, config, weights: params, batchSize, smallerBatches });
 
 /** A prompt of so many tokens, another one for each seed. */
@@ -52,8 +52,8 @@ async function write(engine: Engine, request: Partial<WriteRequest> & { seed?: n
 }
 
 describe('a decoder whose sequences come and go', () => {
-  let alone: Decoder;
-  let shared: Decoder;
+  let alone: SharedDecoder;
+  let shared: SharedDecoder;
   beforeAll(async () => {
     alone = await createTiny(1);
     shared = await createTiny(6, [1, 2, 4]);

@@ -19,6 +19,7 @@ import {
   type SamplingOptions,
   sampleToken,
   scaleByTemperature,
+  shapeLogits,
   softmaxOf,
 } from '../src/sampling.ts';
 import { createRandom } from '../src/tensor/index.ts';
@@ -253,6 +254,32 @@ describe('properties', () => {
       { absolute: 0.015, relative: 0 },
     );
   });
+});
+
+test('a token drawn from the candidates of top-k is the one drawn from all shaped scores', () => {
+  const options = fc.record({
+    temperature: fc.double({ min: 0.1, max: 2, noNaN: true }),
+    topK: fc.nat(40),
+    topP: fc.double({ min: 0.05, max: 1, noNaN: true }),
+    minP: fc.double({ min: 0, max: 0.5, noNaN: true }),
+    repetitionPenalty: fc.constantFrom(1, 1.3),
+    frequencyPenalty: fc.constantFrom(0, 0.5),
+    presencePenalty: fc.constantFrom(0, -0.5),
+  });
+  // Whole numbers, so that there are ties.
+  const logits = fc.array(fc.integer({ min: -6, max: 6 }), { minLength: 1, maxLength: 60 });
+  const uniform = fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true });
+  fc.assert(
+    fc.property(logits, options, uniform, (values, sampling, u) => {
+      const history = createHistory();
+      history.add(0);
+      const shaped = shapeLogits(scores(...values), sampling, history);
+      expect(sampleToken(scores(...values), sampling, history, () => u)).toBe(
+        multinomial(softmaxOf(shaped), u),
+      );
+    }),
+    { numRuns: 500 },
+  );
 });
 
 describe('options out of range are refused by name', () => {
