@@ -12,6 +12,7 @@ import {
 import { type Text, text } from '../src/i18n.ts';
 import { benchDecode } from './decode.ts';
 import { benchNanoGpt } from './nanogpt.ts';
+import { benchServe } from './serve.ts';
 import { benchTokenizer } from './tokenizer.ts';
 import { benchTrain } from './train.ts';
 
@@ -41,6 +42,18 @@ await runCommand(async () => {
   add('decode', { zh: '带 KV 缓存的逐词元生成', en: 'token by token with a KV cache' })
     .option('--batch <n>', describe('同时生成的序列数', 'sequences at a time'), whole, 1)
     .action(async ({ json, ...options }) => show(await benchDecode(options), json));
+  add('serve', {
+    zh: '服务器：许多客户端同时，和一千个坏请求',
+    en: 'the server: many clients at once, and a thousand bad requests',
+  })
+    .option('--clients <n>', describe('同时有多少客户端', 'clients at once'), whole, 64)
+    .option(
+      '--slots <n>',
+      describe('服务器同时写多少个回答', 'answers that the server writes at a time'),
+      whole,
+      64,
+    )
+    .action(async ({ json, ...options }) => show(await benchServe(options), json));
   add('nanogpt', { zh: 'nanoGPT 的 CPU 配置，逐字符训练', en: "nanoGPT's CPU configuration, on characters" })
     .argument('<file>', describe('文本文件', 'a text file'))
     .option('--steps <n>', describe('训练步数', 'training steps'), whole, 2000)

@@ -78,21 +78,41 @@ export function truncateHistory(
   maxTokens: number,
 ): Message[] {
   const firstTurn = messages.findIndex(({ role }) => role !== 'system');
-  const system = messages.slice(0, firstTurn < 0 ? messages.length : firstTurn);
-  let turns = messages.slice(system.length);
-  for (;;) {
-    const kept = [...system, ...turns];
-    const length = renderPrompt(tokenizer, kept).length;
-    if (length <= maxTokens) return kept;
-    const next = turns.findIndex(({ role }, index) => index > 0 && role === 'user');
-    if (next < 0) {
+  const systems = firstTurn < 0 ? messages.length : firstTurn;
+  // Messages are encoded apart, so a prompt is as long as its messages together.
+  const lengths = messages.map((message) => renderConversation(tokenizer, [message]).ids.length);
+  let length = lengths.reduce((sum, each) => sum + each, renderPrompt(tokenizer, []).length);
+  let from = systems;
+  while (length > maxTokens) {
+    let next = from + 1;
+    while (next < messages.length && messages[next].role !== 'user') next++;
+    if (next >= messages.length) {
       throw new UserError({
         zh: `提示太长：共 ${length} 个词元，最多 ${maxTokens} 个；请缩短提示，或使用上下文更长的模型。`,
         en: `The prompt is too long: ${length} tokens, and ${maxTokens} fit; shorten it, or use a model with a longer context.`,
       });
     }
-    turns = turns.slice(next);
+    for (; from < next; from++) length -= lengths[from];
   }
+  return [...messages.slice(0, systems), ...messages.slice(from)];
+}
+
+/**
+ * As much of a conversation as leaves room for an answer (half of the context at most is kept free for it). A last
+ * message that is longer than that, system messages included, may use what there is.
+ *
+ * @throws UserError if the last turn, with the system message, does not fit
+ */
+export function fitHistory(
+  tokenizer: Tokenizer,
+  messages: readonly Message[],
+  maxLength: number,
+  maxNewTokens: number,
+): Message[] {
+  const reserved = Math.min(maxNewTokens, Math.floor(maxLength / 2));
+  const indispensable = messages.filter(({ role }, i) => role === 'system' || i === messages.length - 1);
+  const last = renderPrompt(tokenizer, indispensable).length;
+  return truncateHistory(tokenizer, messages, Math.max(maxLength - reserved, Math.min(last, maxLength - 1)));
 }
 
 const [GREEN, RESET] = ['\u001b[30;42m', '\u001b[0m'];

@@ -32,11 +32,24 @@ export interface Decoder {
   prefill(prompts: readonly ArrayLike<number>[]): Promise<Float32Array[]>;
   /**
    * Append one token to each sequence; returns the logits `[V]` that follow. A sequence given -1, or nothing, rests: it
-   * stays as it is, and its logits mean nothing. Throws a RangeError when a sequence is full. The arrays are reused by
-   * the next step.
+   * stays as it is, and its logits mean nothing, or are left out where no sequence after it grows. Throws a RangeError
+   * when a sequence is full. The arrays are reused by the next step.
    */
   step(tokens: ArrayLike<number>): Promise<Float32Array[]>;
+  /**
+   * Let each sequence go on as a copy of another: sequence `b` becomes what `sources[b]` was. Sequences without a source
+   * stay as they are.
+   */
+  reorder(sources: ArrayLike<number>): void;
   release(): Promise<void>;
+}
+
+/** A decoder whose sequences come and go one by one. */
+export interface SharedDecoder extends Decoder {
+  /** Start one sequence over with a new prompt, and leave the others as they are. Returns the logits `[V]` that follow. */
+  admit(sequence: number, prompt: ArrayLike<number>): Promise<Float32Array>;
+  /** Empty a sequence: until the next prompt it takes no room in the cache. */
+  dismiss(sequence: number): void;
 }
 
 export interface DecoderOptions {
@@ -44,6 +57,11 @@ export interface DecoderOptions {
   readonly config: ModelConfig;
   readonly weights: Readonly<Record<string, NdArray>>;
   readonly batchSize: number;
+  /**
+   * Smaller batches to compile steps for as well: a step runs on the smallest that holds all sequences that grow, so that
+   * few of them do not wait for the work of many.
+   */
+  readonly smallerBatches?: readonly number[];
   /** Longest sequence; the context length when not given. */
   readonly maxLength?: number;
 }
@@ -55,16 +73,21 @@ const SMALLEST_CACHE = 64;
 /** What one step runs on, with room for P cached tokens. */
 interface Step {
   readonly P: number;
-  readonly executable: Executable;
   readonly feeds: Readonly<Record<string, NdArray>>;
   readonly results: Readonly<Record<string, NdArray>>;
+  /** By batch size: a graph, and the first rows of feeds and results. */
+  readonly graphs: Map<number, StepGraph>;
+}
+
+interface StepGraph extends Omit<Step, 'P' | 'graphs'> {
+  readonly executable: Executable;
 }
 
 /**
  * Compile a decoder. Graphs for longer prompts and longer caches are compiled when they are first needed: attention costs
  * as much as the cache is long, used or not.
  */
-export async function createDecoder(options: DecoderOptions): Promise<Decoder> {
+export async function createDecoder(options: DecoderOptions): Promise<SharedDecoder> {
   const { runtime, config, weights, batchSize: B } = options;
   const maxLength = Math.min(options.maxLength ?? config.contextLength, config.contextLength);
   const { numLayers, numKvHeads: G, vocabSize: V } = config;
@@ -83,8 +106,8 @@ export async function createDecoder(options: DecoderOptions): Promise<Decoder> {
     data: new Int32Array(shape.reduce((a, b) => a * b, 1)),
   });
 
-  /** The graph of one step with room for P cached tokens, and its inputs and outputs, reused from token to token. */
-  const createStep = async (P: number): Promise<Step> => {
+  /** The inputs and outputs of a step with room for P cached tokens, reused from token to token. */
+  const createStep = (P: number): Step => {
     const feeds: Record<string, NdArray> = {
       tokens: int(B, 1),
       positions: int(B, 1),
@@ -97,6 +120,16 @@ export async function createDecoder(options: DecoderOptions): Promise<Decoder> {
         results[`new_${kind}${i}`] = float(B, G, 1, D);
       }
     }
+    return { P, feeds, results, graphs: new Map() };
+  };
+  const batchSizes = [...(options.smallerBatches ?? []), B].sort((a, b) => a - b);
+  /** The graph of a step for the first `count` sequences at least. */
+  const graphFor = async (step: Step, count: number): Promise<StepGraph> => {
+    const size = batchSizes.find((each) => each >= count)!;
+    const compiled = step.graphs.get(size);
+    if (compiled) return compiled;
+    const feeds = firstRows(step.feeds, size);
+    const results = firstRows(step.results, size);
     const graph = trace(feeds as Record<string, Spec>, (inputs) => {
       const past = layers.map((i) => ({ keys: inputs[`keys${i}`], values: inputs[`values${i}`] }));
       const { hidden, cache } = model.forward(inputs['tokens'], {
@@ -106,54 +139,61 @@ export async function createDecoder(options: DecoderOptions): Promise<Decoder> {
       });
       return { logits: model.logits(hidden), ...namedCache(cache) };
     });
-    return { P, executable: await runtime.compile(graph), feeds, results };
+    const stepGraph = { executable: await runtime.compile(graph), feeds, results };
+    step.graphs.set(size, stepGraph);
+    return stepGraph;
   };
   const steps = new Map<number, Step>();
-  const stepFor = async (length: number): Promise<Step> => {
+  const stepFor = (length: number): Step => {
     const P = paddedLength(length, SMALLEST_CACHE, maxLength);
-    const step = steps.get(P) ?? (await createStep(P));
+    const step = steps.get(P) ?? createStep(P);
     steps.set(P, step);
     return step;
   };
   let current: Step | undefined;
 
-  const prefills = new Map<number, Executable>();
-  const prefillOf = async (length: number): Promise<Executable> => {
-    let executable = prefills.get(length);
+  const prefills = new Map<string, Executable>();
+  const prefillOf = async (count: number, length: number): Promise<Executable> => {
+    const key = `${count} x ${length}`;
+    let executable = prefills.get(key);
     if (!executable) {
       const specs: Record<string, Spec> = {
-        tokens: { dtype: 'int32', shape: [B, length] },
-        last: { dtype: 'int32', shape: [B] },
+        tokens: { dtype: 'int32', shape: [count, length] },
+        last: { dtype: 'int32', shape: [count] },
       };
       const graph = trace(specs, ({ tokens, last }) => {
         const { hidden, cache } = model.forward(tokens);
         // Padding comes after the prompt, where the causal mask hides it: only the last real position is scored.
-        const ends = gather(hidden.reshape([B * length, config.hiddenSize]), last);
+        const ends = gather(hidden.reshape([count * length, config.hiddenSize]), last);
         return { logits: model.logits(ends), ...namedCache(cache) };
       });
       executable = await runtime.compile(graph);
-      prefills.set(length, executable);
+      prefills.set(key, executable);
     }
     return executable;
   };
 
   const lengths = new Int32Array(B);
 
-  /** Copy the first `counts` of rows `[B, G, rows, D]` into a cache of the step, each sequence's from its place on. */
+  /**
+   * Copy the first `counts` of rows `[n, G, rows, D]` into a cache of the step, each sequence's from its place on, the
+   * first of them being that of sequence `first`.
+   */
   const store = (
     { feeds, P }: Step,
     name: string,
     source: NdArray,
     from: (sequence: number) => number,
     counts: (sequence: number) => number,
+    first = 0,
   ): void => {
     const target = feeds[name].data as Float32Array;
     const data = source.data as Float32Array;
-    const rows = source.shape[2];
-    for (let b = 0; b < B; b++) {
+    const [n, , rows] = source.shape;
+    for (let b = first; b < first + n; b++) {
       const size = counts(b) * D;
       for (let g = 0; g < G; g++) {
-        const start = (b * G + g) * rows * D;
+        const start = ((b - first) * G + g) * rows * D;
         const to = ((b * G + g) * P + from(b)) * D;
         for (let i = 0; i < size; i++) target[to + i] = data[start + i];
       }
@@ -169,23 +209,26 @@ export async function createDecoder(options: DecoderOptions): Promise<Decoder> {
       mask[b * (P + 1) + P] = 0;
     }
   };
-  /** The same cache in a larger place. */
-  const grow = async (smaller: Step): Promise<Step> => {
-    const larger = await stepFor(smaller.P + 1);
-    for (const name of cacheNames) {
+  /** The cache of the size for sequences of up to `length` tokens, with what the current one holds. */
+  const cacheFor = (length: number): Step => {
+    const step = stepFor(length);
+    if (step === current) return step;
+    for (const name of current ? cacheNames : []) {
       store(
-        larger,
+        step,
         name,
-        smaller.feeds[name],
+        current!.feeds[name],
         () => 0,
         (b) => lengths[b],
       );
     }
-    openMask(larger);
-    return larger;
+    openMask(step);
+    return step;
   };
   const rowsOf = (logits: NdArray): Float32Array[] =>
-    Array.from({ length: B }, (_, b) => (logits.data as Float32Array).subarray(b * V, (b + 1) * V));
+    Array.from({ length: logits.shape[0] }, (_, b) =>
+      (logits.data as Float32Array).subarray(b * V, (b + 1) * V),
+    );
 
   return {
     batchSize: B,
@@ -207,8 +250,8 @@ export async function createDecoder(options: DecoderOptions): Promise<Decoder> {
         last.data[b] = b * T + prompt.length - 1;
         lengths[b] = prompt.length;
       }
-      const outputs = await (await prefillOf(T)).run({ tokens, last });
-      const start = await stepFor(longest);
+      const outputs = await (await prefillOf(B, T)).run({ tokens, last });
+      const start = stepFor(longest);
       for (const name of cacheNames) {
         store(
           start,
@@ -225,13 +268,18 @@ export async function createDecoder(options: DecoderOptions): Promise<Decoder> {
     async step(tokens) {
       if (!current) throw new RangeError('a step needs a prefill before it');
       const grows = (b: number): boolean => (tokens[b] ?? -1) >= 0;
+      let longest = 1;
+      let count = 1;
       for (let b = 0; b < B; b++) {
-        if (!grows(b)) continue;
-        if (lengths[b] >= maxLength) throw new RangeError(`sequence ${b} is full: ${maxLength} tokens`);
-        if (lengths[b] >= current.P) current = await grow(current);
+        if (grows(b)) count = b + 1;
+        if (grows(b) && lengths[b] >= maxLength)
+          throw new RangeError(`sequence ${b} is full: ${maxLength} tokens`);
+        longest = Math.max(longest, grows(b) ? lengths[b] + 1 : lengths[b]);
       }
-      const { executable, feeds, results, P } = current;
-      for (let b = 0; b < B; b++) {
+      current = cacheFor(longest);
+      const { executable, feeds, results } = await graphFor(current, count);
+      const { P } = current;
+      for (let b = 0; b < feeds['tokens'].data.length; b++) {
         feeds['tokens'].data[b] = grows(b) ? tokens[b] : 0;
         feeds['positions'].data[b] = grows(b) ? lengths[b] : 0;
       }
@@ -249,11 +297,71 @@ export async function createDecoder(options: DecoderOptions): Promise<Decoder> {
       for (let b = 0; b < B; b++) if (grows(b)) mask[b * (P + 1) + lengths[b]++] = 0;
       return rowsOf(outputs['logits']);
     },
+    reorder(sources) {
+      if (!current) throw new RangeError('reordering needs a prefill before it');
+      const size = G * current.P * D;
+      for (const name of cacheNames) {
+        const cache = current.feeds[name].data as Float32Array;
+        const before = cache.slice();
+        for (let b = 0; b < B; b++) {
+          const source = sources[b] ?? b;
+          if (source !== b) cache.set(before.subarray(source * size, (source + 1) * size), b * size);
+        }
+      }
+      lengths.set(lengths.map((length, b) => (b < sources.length ? lengths[sources[b]] : length)));
+      openMask(current);
+    },
+    async admit(sequence, prompt) {
+      if (!(sequence >= 0 && sequence < B) || prompt.length === 0 || prompt.length > maxLength) {
+        throw new RangeError(
+          `a prompt of ${prompt.length} tokens for sequence ${sequence} does not fit ${B} x ${maxLength}`,
+        );
+      }
+      const T = paddedLength(prompt.length, SMALLEST_PROMPT, config.contextLength);
+      const tokens = int(1, T);
+      (tokens.data as Int32Array).set(prompt);
+      const last = int(1);
+      last.data[0] = prompt.length - 1;
+      const outputs = await (await prefillOf(1, T)).run({ tokens, last });
+      lengths[sequence] = 0;
+      current = cacheFor(Math.max(prompt.length, ...lengths));
+      lengths[sequence] = prompt.length;
+      for (const name of cacheNames) {
+        store(
+          current,
+          name,
+          outputs[`new_${name}`],
+          () => 0,
+          () => prompt.length,
+          sequence,
+        );
+      }
+      openMask(current);
+      return rowsOf(outputs['logits'])[0];
+    },
+    dismiss(sequence) {
+      lengths[sequence] = 0;
+      if (current) openMask(current);
+    },
     async release() {
-      for (const { executable } of steps.values()) await executable.release();
+      for (const { graphs } of steps.values())
+        for (const { executable } of graphs.values()) await executable.release();
       for (const executable of prefills.values()) await executable.release();
     },
   };
+}
+
+/** The same arrays, as far as their first `count` rows. */
+function firstRows(
+  arrays: Readonly<Record<string, NdArray>>,
+  count: number,
+): Readonly<Record<string, NdArray>> {
+  const first = ({ dtype, shape: [rows, ...rest], data }: NdArray): NdArray => ({
+    dtype,
+    shape: [count, ...rest],
+    data: data.subarray(0, (data.length / rows) * count),
+  });
+  return Object.fromEntries(Object.entries(arrays).map(([name, array]) => [name, first(array)]));
 }
 
 function namedCache(cache: readonly KeysValues[]): Record<string, Tensor> {
@@ -266,7 +374,7 @@ function namedCache(cache: readonly KeysValues[]): Record<string, Tensor> {
 }
 
 /** Lengths are rounded up to a few sizes, so that few graphs are compiled. */
-function paddedLength(length: number, smallest: number, largest: number): number {
+export function paddedLength(length: number, smallest: number, largest: number): number {
   let padded = smallest;
   while (padded < length) padded *= 2;
   return Math.min(padded, largest);

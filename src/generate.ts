@@ -6,20 +6,29 @@
  *     npm run generate -- --prompt "从前" --checkpoint checkpoints/pretrain_final
  *
  * The prompt is read in one pass (prefill), every further token costs one step against the cache (`decoder.ts`). How
- * a token is chosen from its scores is a matter of taste: see `sampling.ts`.
+ * a token is chosen from its scores is a matter of taste: see `sampling.ts`. What ends a text: see `continuation.ts`.
  */
 
+import {
+  beginContinuation,
+  type ContinuationOptions,
+  type Finish,
+  type GeneratedToken,
+} from './continuation.ts';
 import type { Decoder } from './decoder.ts';
 import { UserError } from './errors.ts';
-import { checkSampling, type SamplingOptions, sampleToken } from './sampling.ts';
+import { PLAIN_SAMPLING, type SamplingOptions } from './sampling.ts';
 import type { Random } from './tensor/random.ts';
 import { SPECIAL, type Tokenizer } from './tokenizer.ts';
 
+export type { Finish, GeneratedToken } from './continuation.ts';
+
 /**
  * How answers are chosen unless options say otherwise: lively, but without the long tail of unlikely tokens, in which
- * a small model gets lost. For the meaning of the penalty here see `generate`.
+ * a small model gets lost. For the meaning of the penalty here see `beginContinuation`.
  */
 export const DEFAULT_SAMPLING: SamplingOptions = {
+  ...PLAIN_SAMPLING,
   temperature: 0.8,
   topK: 10,
   topP: 0.9,
@@ -29,67 +38,31 @@ export const DEFAULT_SAMPLING: SamplingOptions = {
 /** Longest answer in tokens, unless options say otherwise. */
 export const DEFAULT_MAX_NEW_TOKENS = 100;
 
-/** Why the model stopped: it ended the text itself, `maxNewTokens` were reached, or the context is full. */
-export type Finish = 'stop' | 'length' | 'context';
-
-export interface GenerateOptions {
+export interface GenerateOptions extends ContinuationOptions {
   readonly decoder: Decoder;
-  readonly tokenizer: Tokenizer;
   /** Tokens to go on from; at least one. */
   readonly prompt: ArrayLike<number>;
-  /** Longest continuation, in tokens. */
-  readonly maxNewTokens: number;
-  readonly sampling: SamplingOptions;
-  readonly random: Random;
-  /** Tokens that end the text; `<|im_end|>` and `<eos>` when not given. */
-  readonly stopTokens?: readonly number[];
 }
 
-/** One step of writing. */
-export interface GeneratedToken {
-  readonly token: number;
-  /** The text that became complete with this token; empty while a character still lacks bytes. */
-  readonly text: string;
-  /** Set on the last token. */
-  readonly finish?: Finish;
-}
+/** A token and the scores `[V]` that it was chosen from, before penalties and samplers; read them before the next. */
+export type ScoredToken = GeneratedToken & { readonly logits: Float32Array };
 
 /**
  * Continue a prompt, one token at a time, as the tokens come. Whoever stops asking stops the writing; the texts joined
- * are the decoding of all tokens. The token that ended the text is yielded too, without text.
- *
- * The repetition penalty counts the words of the answer alone. Keskar et al. (2019) count every earlier token, the
- * prompt's too; but an answer takes up the words of its question, and in `15 + 5 = 20` the second 5 is no repetition:
- * a penalty of 1.2 on digits, on punctuation or on the bytes that rare characters share makes right answers wrong.
- * What it is to break are loops of words, and those show within the answer.
+ * are the decoding of all tokens, up to a stop string. The token that ended the text is yielded too.
  *
  * @throws UserError if the prompt leaves no room in the context, or for sampling options out of range
  */
-export async function* generate(options: GenerateOptions): AsyncGenerator<GeneratedToken, void, undefined> {
-  const { decoder, tokenizer, prompt, maxNewTokens, sampling, random } = options;
-  const { stopTokens = [SPECIAL.imEnd, SPECIAL.eos] } = options;
-  checkSampling(sampling);
+export async function* generate(options: GenerateOptions): AsyncGenerator<ScoredToken, void, undefined> {
+  const { decoder, prompt } = options;
   checkPrompt(prompt.length, decoder.maxLength);
-  const room = decoder.maxLength - prompt.length;
-  const limit = Math.min(maxNewTokens, room);
-
-  const stream = tokenizer.stream({ skipSpecial: true });
-  const words = new Set<number>();
+  const continuation = beginContinuation(options, decoder.maxLength - prompt.length);
   let [logits] = await decoder.prefill([prompt]);
-  for (let count = 1; count <= limit; count++) {
-    const token = sampleToken(logits, sampling, words, random.uniform);
-    if (stopTokens.includes(token)) {
-      yield { token, text: stream.end(), finish: 'stop' };
-      return;
-    }
-    const text = stream.push(token);
-    if (count === limit) {
-      yield { token, text: text + stream.end(), finish: limit === room ? 'context' : 'length' };
-      return;
-    }
-    yield { token, text };
-    if (isWord(tokenizer, token)) words.add(token);
-    [logits] = await decoder.step([token]);
+  for (;;) {
+    const piece = continuation.next(logits);
+    yield { ...piece, logits };
+    if (piece.finish) return;
+    [logits] = await decoder.step([piece.token]);
   }
 }
 
@@ -100,6 +73,63 @@ export async function generateText(options: GenerateOptions): Promise<string> {
   return written;
 }
 
+/** A finished continuation. */
+export interface Generated {
+  readonly text: string;
+  /** All tokens, the one that ended the text included. */
+  readonly tokens: readonly number[];
+  readonly finish: Finish;
+}
+
+export interface GenerateBatchOptions extends Omit<ContinuationOptions, 'random'> {
+  readonly decoder: Decoder;
+  /** Tokens to go on from, of any lengths; more than the decoder's batch are taken in turn. */
+  readonly prompts: readonly ArrayLike<number>[];
+  /** The random numbers of each prompt, which make its continuation the same in whatever company. */
+  readonly randomOf: (index: number) => Random;
+  /** Breaks the writing off; what was written is lost. */
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Continue many prompts at a time: a step for all costs little more than a step for one.
+ * @throws UserError as `generate` does, and the reason of the signal
+ */
+export async function generateBatch(options: GenerateBatchOptions): Promise<Generated[]> {
+  const { decoder, prompts, signal } = options;
+  const { batchSize: B, maxLength } = decoder;
+  for (const { length } of prompts) checkPrompt(length, maxLength);
+  const results: Generated[] = [];
+  for (let start = 0; start < prompts.length; start += B) {
+    const part = prompts.slice(start, start + B);
+    const texts = part.map(({ length }, i) => ({
+      continuation: beginContinuation(
+        { ...options, random: options.randomOf(start + i) },
+        maxLength - length,
+      ),
+      text: '',
+      tokens: [] as number[],
+      finish: undefined as Finish | undefined,
+    }));
+    let logits = await decoder.prefill(part);
+    while (texts.some(({ finish }) => finish === undefined)) {
+      signal?.throwIfAborted();
+      const next = new Int32Array(B).fill(-1);
+      texts.forEach((each, i) => {
+        if (each.finish) return;
+        const { token, text, finish } = each.continuation.next(logits[i]);
+        each.text += text;
+        each.tokens.push(token);
+        each.finish = finish;
+        if (!finish) next[i] = token;
+      });
+      if (next.some((token) => token >= 0)) logits = await decoder.step(next);
+    }
+    results.push(...texts.map(({ text, tokens, finish }) => ({ text, tokens, finish: finish! })));
+  }
+  return results;
+}
+
 /**
  * Where a model writes on from a raw text, without the chat template. In pretraining a document follows the `<eos>` of
  * the one before, so that is how a text begins; an empty one lets the model begin by itself.
@@ -108,12 +138,8 @@ export function rawPrompt(tokenizer: Tokenizer, text: string): Int32Array {
   return Int32Array.from([SPECIAL.eos, ...tokenizer.encode(text)]);
 }
 
-/** A token that holds a letter or an ideograph: neither digits and punctuation nor parts of a character. */
-function isWord(tokenizer: Tokenizer, token: number): boolean {
-  return /\p{L}/u.test(tokenizer.decode([token], { skipSpecial: true }));
-}
-
-function checkPrompt(length: number, maxLength: number): void {
+/** @throws UserError if a prompt leaves no room for an answer */
+export function checkPrompt(length: number, maxLength: number): void {
   if (length === 0) throw new RangeError('a prompt needs at least one token');
   if (length < maxLength) return;
   throw new UserError({

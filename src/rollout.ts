@@ -1,12 +1,13 @@
 /** @file Prompts to sampled responses, many at a time: what evaluation and the reinforcement stages start from. */
 
 import type { Decoder } from './decoder.ts';
-import { type SamplingOptions, sampleToken } from './sampling.ts';
+import { createHistory, type SamplingOptions, sampleToken } from './sampling.ts';
 import type { Random } from './tensor/random.ts';
 
 export interface RolloutOptions {
   /** Longest response, in tokens. */
   readonly maxNewTokens: number;
+  /** The penalties count every token of the response. */
   readonly sampling: SamplingOptions;
   readonly random: Random;
   /** Tokens that end a response; the response includes the one that ended it. */
@@ -40,6 +41,7 @@ async function rolloutBatch(
   { maxNewTokens, sampling, random, stopTokens }: RolloutOptions,
 ): Promise<Response[]> {
   const responses = prompts.map(() => ({ tokens: [] as number[], ended: false }));
+  const histories = prompts.map(() => createHistory());
   const room = prompts.map(({ length }) => Math.min(maxNewTokens, decoder.maxLength - length));
   let logits = await decoder.prefill(prompts);
   for (;;) {
@@ -47,9 +49,9 @@ async function rolloutBatch(
     let active = 0;
     responses.forEach((response, i) => {
       if (response.ended || response.tokens.length >= room[i]) return;
-      const seen = sampling.repetitionPenalty === 1 ? [] : [...Array.from(prompts[i]), ...response.tokens];
-      const token = sampleToken(logits[i], sampling, seen, random.uniform);
+      const token = sampleToken(logits[i], sampling, histories[i], random.uniform);
       response.tokens.push(token);
+      histories[i].add(token);
       response.ended = stopTokens.includes(token);
       if (response.ended || response.tokens.length === room[i]) return;
       next[i] = token;

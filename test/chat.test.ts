@@ -4,6 +4,7 @@ import { type ChatOptions, chat } from '../src/cli/chat.ts';
 import { UserError } from '../src/errors.ts';
 import { DEFAULT_MAX_NEW_TOKENS } from '../src/generate.ts';
 import { setLanguage } from '../src/i18n.ts';
+import { GREEDY } from '../src/sampling.ts';
 import type { Runtime } from '../src/tensor/index.ts';
 import { createNodeRuntime } from '../src/tensor/runtime/node.ts';
 import { tinyCheckpoint } from './support/writer.ts';
@@ -103,9 +104,8 @@ describe('through a pipe', () => {
     const second = (await pipe('天气\n你好\n')).output.slice((await pipe('天气\n')).output.length);
     expect(second).not.toBe(first);
     // The random numbers go on, so only a greedy model can show that nothing of the conversation is left.
-    const sampling = { temperature: 0, topK: 0, topP: 1, repetitionPenalty: 1 };
-    const greedyFirst = (await pipe('你好\n', { sampling })).output;
-    const both = (await pipe('天气\n/reset\n你好\n', { sampling })).output;
+    const greedyFirst = (await pipe('你好\n', { sampling: GREEDY })).output;
+    const both = (await pipe('天气\n/reset\n你好\n', { sampling: GREEDY })).output;
     expect(both.endsWith(greedyFirst)).toBe(true);
   });
 

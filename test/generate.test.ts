@@ -15,12 +15,14 @@ import {
   type GeneratedToken,
   type GenerateOptions,
   generate,
+  generateBatch,
   generateText,
   rawPrompt,
+  type ScoredToken,
 } from '../src/generate.ts';
 import { setLanguage } from '../src/i18n.ts';
 import { initializeParameters } from '../src/nn/parameters.ts';
-import { GREEDY, PLAIN_SAMPLING } from '../src/sampling.ts';
+import { GREEDY, PLAIN_SAMPLING, type SamplingOptions } from '../src/sampling.ts';
 import { rewardParameters } from '../src/stages/reward-model.ts';
 import { createRandom } from '../src/tensor/index.ts';
 import { createNodeRuntime } from '../src/tensor/runtime/node.ts';
@@ -99,7 +101,7 @@ describe('generate', () => {
       sampling: GREEDY,
     });
     expect(pieces.map(({ token }) => token)).toEqual([a, b, stop]);
-    expect(pieces.at(-1)).toEqual({ token: stop, text: '', finish: 'stop' });
+    expect(pieces.at(-1)).toMatchObject({ token: stop, text: '', finish: 'stop' });
     expect(pieces.slice(0, -1).every(({ finish }) => finish === undefined)).toBe(true);
   });
 
@@ -159,6 +161,30 @@ describe('generate', () => {
     expect(await write(5)).not.toBe(await write(6));
   });
 
+  test('ends before a stop string, also where it spreads over tokens, and shows nothing of it', async () => {
+    const [hash] = tokenizer.encode('#');
+    const tokens = [...tokenizer.encode('今天好'), hash, hash, hash, hash];
+    const write = (stop: string[], more: Partial<GenerateOptions> = {}): Promise<GeneratedToken[]> =>
+      collect({ decoder: scriptedDecoder(tokens, { vocabSize }), sampling: GREEDY, stop, ...more });
+    const pieces = await write(['###']);
+    expect(pieces.map(({ text }) => text).join('')).toBe('今天好');
+    expect(pieces.at(-1)?.finish).toBe('stop');
+    // What was held back appears when the text ends otherwise.
+    const cut = await write(['###'], { maxNewTokens: tokens.length - 2 });
+    expect(cut.map(({ text }) => text).join('')).toBe('今天好##');
+    expect(cut.at(-1)?.finish).toBe('length');
+    const ended = scriptedDecoder([...tokenizer.encode('好#'), SPECIAL.imEnd], { vocabSize });
+    expect(
+      (await write(['###'], { decoder: ended })).map(({ text, finish }) => text + (finish ?? '')).join(''),
+    ).toBe('好#stop');
+    await expect(write([''])).rejects.toThrow(/--stop/);
+  });
+
+  test('gives the scores of each token', async () => {
+    for (const { token, logits } of (await collect({ sampling: GREEDY, maxNewTokens: 1 })) as ScoredToken[])
+      expect(logits.indexOf(Math.max(...logits))).toBe(token);
+  });
+
   test('the repetition penalty counts words of the answer, not digits, punctuation or the prompt', async () => {
     const [word, other, digit] = tokenizer.encode('ab5');
     /** Wants `first` a little more than `second`, always. */
@@ -183,6 +209,50 @@ describe('generate', () => {
     };
     expect(await write(word, other)).toEqual([word, other, word]);
     expect(await write(digit, word)).toEqual([digit, digit, digit]);
+  });
+
+  test('the frequency and presence penalties count every token of the answer', async () => {
+    const [a, b] = tokenizer.encode('5。');
+    const logits = new Float32Array(vocabSize);
+    logits[a] = 10;
+    logits[b] = 9;
+    const same = {
+      ...scriptedDecoder([0], { vocabSize }),
+      step: async () => [logits],
+      prefill: async () => [logits],
+    };
+    const write = async (sampling: Partial<SamplingOptions>): Promise<number[]> =>
+      (
+        await collect({ decoder: same, prompt: [a], maxNewTokens: 5, sampling: { ...GREEDY, ...sampling } })
+      ).map(({ token }) => token);
+    // 10, 9.4, 8.8 for the one, 9, 8.4 for the other.
+    expect(await write({ frequencyPenalty: 0.6 })).toEqual([a, a, b, a, b]);
+    // Once both were written, they have lost the same.
+    expect(await write({ presencePenalty: 1.5 })).toEqual([a, b, a, a, a]);
+  });
+
+  test('a batch writes what each prompt gets by itself', async () => {
+    const runtime = await createNodeRuntime({ threads: 1 });
+    const batched = await createDecoder({ runtime, config, weights: params, batchSize: 3 });
+    const prompts = ['你好', '今天天气很好。今天天气很好。', '世', '朋友，你好', ''].map((said) =>
+      rawPrompt(tokenizer, said),
+    );
+    const options = { tokenizer, maxNewTokens: 9, sampling: DEFAULT_SAMPLING, stop: ['天气'] };
+    const randomOf = (index: number) => createRandom(100 + index);
+    const together = await generateBatch({ ...options, decoder: batched, prompts, randomOf });
+    expect(together).toHaveLength(prompts.length);
+    for (const [index, prompt] of prompts.entries()) {
+      const pieces = await collect({ ...options, prompt, random: randomOf(index) });
+      expect(together[index]).toEqual({
+        text: pieces.map(({ text }) => text).join(''),
+        tokens: pieces.map(({ token }) => token),
+        finish: pieces.at(-1)?.finish,
+      });
+    }
+    await expect(
+      generateBatch({ ...options, decoder: batched, prompts: [[1], new Int32Array(64)], randomOf }),
+    ).rejects.toThrow(/64 tokens/);
+    await batched.release();
   });
 
   test('a raw text begins after the end of another', () => {
@@ -241,6 +311,9 @@ describe('checkpoints that can write', () => {
     expect(await answer('--prompt', '你好', '--seed', '3')).toBe(first);
     expect(await answer('--prompt', '你好', '--seed', '4')).not.toBe(first);
     expect(await answer('--prompt', '你好', '--seed', '3', '--raw')).not.toBe(first);
+    const stop = first.trim().slice(1, 3);
+    const stopped = await answer('--prompt', '你好', '--seed', '3', '--stop', '###', '--stop', stop);
+    expect(stopped).toBe(`${first.slice(0, first.indexOf(stop))}\n`);
     // Nothing is left to chance where the best token is taken.
     const greedy = await answer('--prompt', '你好', '--greedy');
     expect(await answer('--prompt', '你好', '--temperature', '0', '--seed', '9')).toBe(greedy);

@@ -4,66 +4,62 @@
  *     npm run generate -- --prompt "你好"                 # the answer, and nothing else, on stdout
  *     npm run generate                                    # a conversation in the terminal
  *     npm run generate -- --prompt "从前" --raw           # continue a text, without the chat template
+ *     npm run generate -- --compare                       # the same prompts, answered by every stage
  */
 
-import type { Command } from 'commander';
-import { renderPrompt } from '../chat-format.ts';
-import { type Checkpoint, DEFAULT_FOLDER } from '../checkpoint.ts';
-import { createDecoder } from '../decoder.ts';
+import { dirname } from 'node:path';
+import { type Command, Option } from 'commander';
+import { DEFAULT_FOLDER } from '../checkpoint.ts';
 import { UserError } from '../errors.ts';
-import { DEFAULT_MAX_NEW_TOKENS, DEFAULT_SAMPLING, generate, rawPrompt } from '../generate.ts';
-import { text } from '../i18n.ts';
-import { GREEDY, type SamplingOptions } from '../sampling.ts';
-import { createRandom, type Runtime } from '../tensor/index.ts';
+import { type Text, text } from '../i18n.ts';
 import type { Device } from '../tensor/runtime/node.ts';
-import { anySeed, chat, writesRawText } from './chat.ts';
+import { type AnswerOptions, answer, answerByBeams } from './answer.ts';
+import { answerBestOf } from './best-of.ts';
+import { chat } from './chat.ts';
+import { compare } from './compare.ts';
 import { openRuntime } from './device.ts';
-import { choice, createCommand, integer, number, parseCommand, runCommand } from './options.ts';
-import { loadWriter, resolveCheckpoint } from './writer.ts';
+import { choice, collect, createCommand, integer, parseCommand, runCommand } from './options.ts';
+import {
+  addSamplingOptions,
+  type SamplingFlags,
+  samplersAmong,
+  writingOptionsOf,
+} from './sampling-options.ts';
+import { loadRewardModel, loadWriter, resolveCheckpoint, writesRawText } from './writer.ts';
 
-interface Options {
-  prompt?: string;
-  maxLength: number;
-  temperature?: number;
-  topK?: number;
-  topP?: number;
-  repetitionPenalty?: number;
-  greedy?: boolean;
-  checkpoint?: string;
-  interactive?: boolean;
-  raw?: boolean;
-  seed?: number;
-  threads: number;
-  device: Device;
-}
-
-/** `--greedy` and `--temperature 0` take the best token as it is: the penalty then applies only if asked for. */
-function samplingOf({ greedy, temperature, topK, topP, repetitionPenalty }: Options): SamplingOptions {
-  if (greedy && temperature !== undefined && temperature > 0) {
-    throw new UserError({
-      zh: `--greedy 总是选最可能的词元，与 --temperature ${temperature} 互相矛盾；请去掉其中一个`,
-      en: `--greedy always takes the likeliest token and contradicts --temperature ${temperature}; remove one of them`,
-    });
-  }
-  const given = { topK, topP, repetitionPenalty };
-  const defaults = greedy || temperature === 0 ? GREEDY : DEFAULT_SAMPLING;
-  const chosen = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
-  return { ...defaults, ...chosen, temperature: greedy ? 0 : (temperature ?? defaults.temperature) };
+interface Options extends SamplingFlags {
+  readonly prompt: readonly string[];
+  readonly checkpoint?: string;
+  readonly rewardModel?: string;
+  readonly interactive?: boolean;
+  readonly raw?: boolean;
+  readonly showProbs?: number;
+  readonly bestOf?: number;
+  readonly beams?: number;
+  readonly compare?: boolean;
+  readonly threads: number;
+  readonly device: Device;
 }
 
 async function run(options: Options): Promise<void> {
-  const sampling = samplingOf(options);
-  const { prompt, maxLength: maxNewTokens } = options;
-  const interactive = options.interactive ?? (prompt === undefined && Boolean(process.stdin.isTTY));
-  if (!interactive && prompt === undefined) {
+  const writing = writingOptionsOf(options);
+  const { prompt: prompts, seed } = options;
+  checkCombination(options);
+  if (options.compare) {
+    await compare(prompts, { ...writing, ...options, runtime: await openRuntime(options) });
+    return;
+  }
+  const interactive = options.interactive ?? (prompts.length === 0 && wantsChat(options));
+  if (!interactive && prompts.length === 0) {
     throw new UserError({
       zh: '没有提示；请加上 --prompt "文字"，或加上 --interactive 从标准输入逐行读取',
       en: 'there is no prompt; add --prompt "text", or --interactive to read one message a line from standard input',
     });
   }
-  const checkpoint = loadWriter(resolveCheckpoint(options.checkpoint));
+  const dir = resolveCheckpoint(options.checkpoint);
+  const checkpoint = loadWriter(dir);
   const raw = options.raw ?? writesRawText(checkpoint);
-  if (prompt !== undefined && prompt.trim() === '' && !raw) {
+  if (prompts.some((prompt) => prompt.trim() === '') && !raw) {
     throw new UserError({
       zh: '--prompt 是空的；请在引号里写上要说的话',
       en: '--prompt is empty; write what you want to say between the quotes',
@@ -71,115 +67,127 @@ async function run(options: Options): Promise<void> {
   }
   const runtime = await openRuntime(options);
   if (interactive) {
-    await chat({ runtime, checkpoint, sampling, maxNewTokens, raw, prompt, seed: options.seed });
+    const { raw: always, rewardModel, bestOf: candidates } = options;
+    const folder = dirname(dir);
+    const how = { ...writing, folder, rewardModel, candidates, raw: always, prompt: prompts[0], seed };
+    await chat({ runtime, checkpoint, ...how });
     return;
   }
-  await answerOnce(prompt ?? '', { runtime, checkpoint, sampling, maxNewTokens, raw, seed: options.seed });
+  const each = answerer(options, dirname(dir));
+  for (const prompt of prompts) await each(prompt, { runtime, checkpoint, ...writing, raw, seed });
 }
 
-/** Write the answer, and nothing but the answer, to stdout. */
-async function answerOnce(
-  message: string,
-  options: {
-    readonly runtime: Runtime;
-    readonly checkpoint: Checkpoint;
-    readonly sampling: SamplingOptions;
-    readonly maxNewTokens: number;
-    readonly raw: boolean;
-    readonly seed?: number;
-  },
-): Promise<void> {
-  const { runtime, checkpoint, sampling, maxNewTokens, raw, seed = anySeed() } = options;
-  const { config, params: weights, tokenizer } = checkpoint;
-  const decoder = await createDecoder({ runtime, config, weights, batchSize: 1 });
-  const prompt = raw
-    ? rawPrompt(tokenizer, message)
-    : renderPrompt(tokenizer, [{ role: 'user', content: message }]);
-  const random = createRandom(seed);
-  for await (const piece of generate({ decoder, tokenizer, prompt, maxNewTokens, sampling, random })) {
-    process.stdout.write(piece.text);
+/** A terminal without a prompt starts a chat, unless something is asked that a chat cannot do. */
+function wantsChat({ beams, showProbs }: Options): boolean {
+  return Boolean(process.stdin.isTTY) && beams === undefined && showProbs === undefined;
+}
+
+/** How a prompt is answered; the reward model, if needed, is found in `folder`. */
+function answerer(options: Options, folder: string): (prompt: string, how: AnswerOptions) => Promise<void> {
+  const { beams, bestOf: count, showProbs } = options;
+  if (beams !== undefined) return (prompt, how) => answerByBeams(prompt, how, beams);
+  if (count === undefined) return (prompt, how) => answer(prompt, how, showProbs);
+  const rewardModel = loadRewardModel(options.rewardModel, folder);
+  return (prompt, how) => answerBestOf(prompt, { ...how, count, rewardModel });
+}
+
+/** @throws UserError for options that mean nothing together */
+function checkCombination(options: Options): void {
+  const refuse = ({ zh, en }: Text): never => {
+    throw new UserError({ zh, en });
+  };
+  const [sampler] = samplersAmong(options);
+  if (options.beams !== undefined && sampler !== undefined) {
+    refuse({
+      zh: `--beams 寻找整体最可能的回答，不抽样，与 ${sampler} 互相矛盾；请去掉其中一个`,
+      en: `--beams looks for the likeliest answer as a whole and does not sample, which contradicts ${sampler}; remove one of them`,
+    });
   }
-  process.stdout.write('\n');
-  await decoder.release();
+  if (options.interactive && options.prompt.length > 1) {
+    refuse({
+      zh: '聊天只能以一个 --prompt 开始；请去掉多余的，或去掉 --interactive',
+      en: 'a chat can begin with one --prompt only; remove the others, or --interactive',
+    });
+  }
+  if (options.rewardModel !== undefined && options.bestOf === undefined && !options.interactive) {
+    refuse({
+      zh: '--reward-model 只用于给多个回答打分；请同时加上 --best-of',
+      en: '--reward-model only serves to score several answers; add --best-of',
+    });
+  }
 }
 
 function createGenerateCommand(): Command {
-  const { temperature, topK, topP, repetitionPenalty } = DEFAULT_SAMPLING;
-  const byDefault = (value: number): string => text({ zh: `（默认: ${value}）`, en: ` (default: ${value})` });
-  return createCommand('generate', {
+  const option = (flags: string, description: Text): Option => new Option(flags, text(description));
+  const few = integer({ min: 1, max: 20 });
+  const command = createCommand('generate', {
     zh: '让训练好的模型回答、续写或聊天',
     en: 'Let a trained model answer, continue a text, or chat',
   })
-    .option(
-      '--prompt <text>',
-      text({
-        zh: '对模型说的话；不给时在终端里开始聊天',
-        en: 'what to say to the model; without it a terminal starts a chat',
+    .addOption(
+      option('--prompt <text>', {
+        zh: '对模型说的话，可以多次使用；不给时在终端里开始聊天',
+        en: 'what to say to the model, may be given several times; without it a terminal starts a chat',
+      })
+        .argParser(collect)
+        .default([]),
+    )
+    .addOption(
+      option('--interactive', {
+        zh: '聊天；输入来自管道时逐行回答',
+        en: 'chat; with piped input, answer line by line',
       }),
     )
-    .option(
-      '--interactive',
-      text({ zh: '聊天；输入来自管道时逐行回答', en: 'chat; with piped input, answer line by line' }),
-    )
-    .option(
-      '--checkpoint <dir>',
-      text({
+    .addOption(
+      option('--checkpoint <dir>', {
         zh: `检查点文件夹（默认: ${DEFAULT_FOLDER} 中最靠后的阶段）`,
         en: `folder of a checkpoint (default: the most advanced stage in ${DEFAULT_FOLDER})`,
       }),
     )
-    .option(
-      '--raw',
-      text({
+    .addOption(
+      option('--raw', {
         zh: '不用对话模板，直接续写；只经过预训练的模型总是这样',
         en: 'continue the text without the chat template; a model that was only pretrained always does',
       }),
     )
-    .option(
-      '--max-length <n>',
-      text({ zh: '回答最多多少个词元', en: 'longest answer, in tokens' }),
-      integer({ min: 1 }),
-      DEFAULT_MAX_NEW_TOKENS,
+    .addOption(
+      option('--show-probs [n]', {
+        zh: '在回答后列出每个词元的概率和最可能的 n 个词元（不写 n 时为 5）',
+        en: 'below the answer, list for each token its probability and the n likeliest (5 without n)',
+      })
+        .argParser(few)
+        .preset('5')
+        .conflicts(['interactive', 'beams', 'bestOf', 'compare']),
     )
-    .option(
-      '--temperature <t>',
-      text({
-        zh: '越低越稳，越高越活；0 等于 --greedy',
-        en: 'low is steady, high is lively; 0 is --greedy',
-      }) + byDefault(temperature),
-      number({ min: 0 }),
+    .addOption(
+      option('--best-of <n>', {
+        zh: '抽样 n 个回答，留下奖励模型打分最高的，并列出分数',
+        en: 'sample n answers, keep the one that the reward model scores highest, and list the scores',
+      })
+        .argParser(integer({ min: 1, max: 64 }))
+        .conflicts(['beams', 'compare']),
     )
-    .option(
-      '--top-k <k>',
-      text({ zh: '只在最可能的 k 个词元中选；0 不限', en: 'choose among the k best tokens; 0: among all' }) +
-        byDefault(topK),
-      integer({ min: 0 }),
-    )
-    .option(
-      '--top-p <p>',
-      text({
-        zh: '只在概率之和达到 p 的最可能词元中选；1 不限',
-        en: 'choose among the best tokens whose probabilities reach p; 1: among all',
-      }) + byDefault(topP),
-      number({ above: 0, max: 1 }),
-    )
-    .option(
-      '--repetition-penalty <r>',
-      text({
-        zh: '压低回答中已出现的字词，数字和标点除外；1 不压低，--greedy 时默认为 1',
-        en: 'make words that the answer has used less likely, but not digits or punctuation; 1: off, as with --greedy',
-      }) + byDefault(repetitionPenalty),
-      number({ above: 0 }),
-    )
-    .option('--greedy', text({ zh: '总是选最可能的词元', en: 'always take the likeliest token' }))
-    .option(
-      '--seed <n>',
-      text({
-        zh: '随机数种子；同样的种子给出同样的回答',
-        en: 'seed of the random numbers; the same seed gives the same answer',
+    .addOption(
+      option('--reward-model <dir>', {
+        zh: '给 --best-of 打分的奖励模型（默认: 检查点旁边的 reward_model）',
+        en: 'the reward model that scores for --best-of (default: reward_model beside the checkpoint)',
       }),
-      integer({ min: 0, max: 2 ** 32 - 1 }),
     )
+    .addOption(
+      option('--beams <n>', {
+        zh: '不抽样，用宽度为 n 的束搜索寻找整体最可能的回答',
+        en: 'do not sample: look for the likeliest answer as a whole with a beam of width n',
+      })
+        .argParser(integer({ min: 1, max: 64 }))
+        .conflicts(['interactive', 'compare']),
+    )
+    .addOption(
+      option('--compare', {
+        zh: '用各阶段的模型回答同样的提示，列成一张表；不给 --prompt 时用内置的几句',
+        en: 'answer the same prompts with the model of every stage, in a table; without --prompt, some built-in ones',
+      }).conflicts(['interactive', 'raw']),
+    );
+  return addSamplingOptions(command)
     .option(
       '--threads <n>',
       text({ zh: '线程数；0 自动选择', en: 'number of threads; 0 chooses' }),

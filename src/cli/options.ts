@@ -193,6 +193,11 @@ export function choice<const Choice extends string>(choices: readonly Choice[]):
   };
 }
 
+/** Parser of an option that may be given several times. */
+export function collect(value: string, previous: string[]): string[] {
+  return [...previous, value];
+}
+
 /**
  * Run a command: choose the language, run `main`, and tell a failure in one line on stderr with exit code 1 (`--debug`
  * adds the stack). A reader that closes the pipe early (`| head`) ends the command quietly. Interrupts (SIGINT) are

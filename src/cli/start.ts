@@ -10,8 +10,8 @@ await runCommand(async () => {
     zh: '训练分词器和全部五个阶段，然后在终端里和模型聊天。选项与 npm run train 相同。',
     en: 'Train the tokenizer and all five stages, then chat with the model. Takes the options of npm run train.',
   });
-  const { last, runtime } = await runTraining(
-    await parseCommand<TrainingOptions>(addTrainingOptions(command)),
-  );
-  if (last && process.stdin.isTTY && process.stdout.isTTY) await chat({ runtime, checkpoint: last });
+  const options = await parseCommand<TrainingOptions>(addTrainingOptions(command));
+  const { last: checkpoint, runtime } = await runTraining(options);
+  if (checkpoint && process.stdin.isTTY && process.stdout.isTTY)
+    await chat({ runtime, checkpoint, folder: options.out });
 });

@@ -10,7 +10,7 @@ import { type Text, text } from '../i18n.ts';
 import { RECIPES, type Recipe } from '../recipes.ts';
 import { STAGES, type StageName } from '../stages/stage.ts';
 import type { Device } from '../tensor/runtime/node.ts';
-import { choice, integer, number } from './options.ts';
+import { choice, collect, integer, number } from './options.ts';
 import { DATA_STAGES, type DataStage } from './training-data.ts';
 
 /** Options of a training run, as commander names them. */
@@ -151,10 +151,6 @@ export function addTrainingOptions(command: Command): Command {
     text({ zh: '全部重新训练，不使用已有的进度', en: 'train everything anew, ignoring earlier progress' }),
   );
   return command;
-}
-
-function collect(value: string, previous: string[]): string[] {
-  return [...previous, value];
 }
 
 /** The stages that are skipped; not all can be. */

@@ -7,7 +7,7 @@ import { rawPrompt } from '../generate.ts';
 import { type Text, text } from '../i18n.ts';
 import type { PipelineUi, StageSummary } from '../pipeline.ts';
 import { rollout } from '../rollout.ts';
-import { GREEDY } from '../sampling.ts';
+import { GREEDY, PLAIN_SAMPLING } from '../sampling.ts';
 import { createScorer, renderForScoring } from '../stages/reward-model.ts';
 import { type Evaluation, STAGES, type StageName } from '../stages/stage.ts';
 import { createRandom, type Runtime } from '../tensor/index.ts';
@@ -156,7 +156,7 @@ async function printSamples(
   });
   const responses = await rollout(decoder, prompts, {
     maxNewTokens: 60,
-    sampling: isBase ? { temperature: 0.7, topK: 20, topP: 0.9, repetitionPenalty: 1 } : GREEDY,
+    sampling: isBase ? { ...PLAIN_SAMPLING, temperature: 0.7, topK: 20, topP: 0.9 } : GREEDY,
     random: createRandom(1),
     stopTokens: [SPECIAL.imEnd, SPECIAL.eos],
   });

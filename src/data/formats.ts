@@ -81,7 +81,8 @@ function parseMessage(value: unknown, field: string, at: Located): Message {
   return { role: ROLES[name], content: checkText(content, `${field}.${contentField}`, at) };
 }
 
-function parseMessages(value: unknown, field: string, at: Located): Message[] {
+/** A list of messages; a system message can only come first. */
+export function parseMessages(value: unknown, field: string, at: Located): Message[] {
   if (!Array.isArray(value) || value.length === 0) {
     throw problem(
       at,
@@ -102,7 +103,7 @@ function parseMessages(value: unknown, field: string, at: Located): Message[] {
 }
 
 /** A prompt as text or as messages. */
-function parsePrompt(value: unknown, field: string, at: Located): Message[] {
+export function parsePrompt(value: unknown, field: string, at: Located): Message[] {
   if (Array.isArray(value)) return parseMessages(value, field, at);
   return [{ role: 'user', content: checkText(value, field, at) }];
 }
@@ -119,7 +120,7 @@ function parseInstruction(fields: Fields, at: Located): Message[] {
 }
 
 /** A `system` field beside the messages comes first, unless they have a system message of their own. */
-function withSystem(messages: Message[], fields: Fields, at: Located): Message[] {
+export function withSystem(messages: Message[], fields: Fields, at: Located): Message[] {
   const { system } = fields;
   if (system === undefined || system === null || system === '' || messages[0]?.role === 'system')
     return messages;

@@ -2,7 +2,7 @@
 
 import type { Checkpoint } from '../../src/checkpoint.ts';
 import { type ModelConfig, PRESETS } from '../../src/config.ts';
-import type { Decoder } from '../../src/decoder.ts';
+import type { SharedDecoder } from '../../src/decoder.ts';
 import { gptParameters } from '../../src/model.ts';
 import { initializeParameters } from '../../src/nn/parameters.ts';
 import { SPECIAL_TOKENS, Tokenizer } from '../../src/tokenizer.ts';
@@ -28,7 +28,7 @@ export function tinyCheckpoint(stage = 'sft', contextLength = 64): Checkpoint {
 export function scriptedDecoder(
   tokens: readonly number[],
   { vocabSize, maxLength = 64 }: { vocabSize: number; maxLength?: number },
-): Decoder & { readonly prompts: number[][]; readonly steps: number[] } {
+): SharedDecoder & { readonly prompts: number[][]; readonly steps: number[] } {
   const prompts: number[][] = [];
   const steps: number[] = [];
   let at = 0;
@@ -51,6 +51,13 @@ export function scriptedDecoder(
       steps.push(given[0]);
       return Promise.resolve(next());
     },
+    reorder: () => {},
+    admit(_, prompt) {
+      at = 0;
+      prompts.push(Array.from(prompt));
+      return Promise.resolve(next()[0]);
+    },
+    dismiss() {},
     release: () => Promise.resolve(),
   };
 }

@@ -1,0 +1,178 @@
+/** @file A conversation and the model that takes part in it, without the terminal around them. */
+
+import { join } from 'node:path';
+import { type BestOf, createBestOf } from '../best-of.ts';
+import { fitHistory, type Message, renderPrompt } from '../chat-format.ts';
+import { type Checkpoint, STAGE_FOLDERS } from '../checkpoint.ts';
+import { createDecoder, type Decoder } from '../decoder.ts';
+import { UserError } from '../errors.ts';
+import { type Finish, generate, rawPrompt } from '../generate.ts';
+import type { SamplingOptions } from '../sampling.ts';
+import type { StageName } from '../stages/stage.ts';
+import { createRandom, type Runtime } from '../tensor/index.ts';
+import type { WritingOptions } from './sampling-options.ts';
+import { loadRewardModel, loadWriter, writesRawText } from './writer.ts';
+
+/** A loaded or just trained model. */
+export type ChatModel = Pick<Checkpoint, 'params' | 'config' | 'tokenizer' | 'stage'>;
+
+/** A part of an answer as it comes. */
+export interface AnswerPiece {
+  readonly text: string;
+  /** Tokens in this part. */
+  readonly tokens: number;
+  readonly finish?: Finish;
+  /** Where several answers were sampled: what the reward model thinks of each, the best first. */
+  readonly rewards?: readonly number[];
+}
+
+/** An answer about to be written. */
+export interface Turn {
+  /** How many of the oldest messages no longer fit the context; the model does not see them any more. */
+  readonly forgotten: number;
+  /** The answer, piece by piece. It becomes part of the conversation, as far as it was read. */
+  readonly pieces: AsyncGenerator<AnswerPiece, void, undefined>;
+}
+
+export interface ChatSession {
+  /** Whether messages are continued as raw texts, without template and memory. */
+  readonly raw: boolean;
+  readonly stage: string;
+  /** How many answers are sampled, of which the best is given; 1 is the ordinary way. */
+  readonly candidates: number;
+  /** The conversation so far; a system message comes first. */
+  messages: readonly Message[];
+  sampling: SamplingOptions;
+  /**
+   * Say something to the model.
+   * @throws UserError if the message is longer than the context
+   */
+  say(message: string, signal: AbortSignal): Turn;
+  /** Go on with the model of another stage. @throws UserError if it cannot be found; then nothing changes */
+  useStage(stage: StageName): Promise<void>;
+  /** Answer with the best of so many candidates. @throws UserError if there is no reward model */
+  useBest(candidates: number): Promise<void>;
+  release(): Promise<void>;
+}
+
+export interface ChatSessionOptions extends WritingOptions {
+  readonly runtime: Runtime;
+  readonly checkpoint: ChatModel;
+  /** Where the checkpoints of the other stages and the reward model are; undefined: there are none. */
+  readonly folder?: string;
+  /** The reward model, where it is not in `folder`. */
+  readonly rewardModel?: string;
+  readonly raw?: boolean;
+  readonly seed: number;
+}
+
+export async function createChatSession(options: ChatSessionOptions): Promise<ChatSession> {
+  const { runtime, folder, rewardModel, maxNewTokens, stop } = options;
+  const random = createRandom(options.seed);
+  const decoderOf = ({ config, params: weights }: ChatModel): Promise<Decoder> =>
+    createDecoder({ runtime, config, weights, batchSize: 1 });
+  const requireFolder = (): string => {
+    if (folder !== undefined) return folder;
+    throw new UserError({
+      zh: '不知道其他检查点在哪里；请用 npm run generate 打开聊天',
+      en: 'it is not known where the other checkpoints are; open the chat with npm run generate',
+    });
+  };
+
+  let model = options.checkpoint;
+  let decoder = await decoderOf(model);
+  let bestOf: BestOf | undefined;
+
+  /** The tokens that the model goes on from, and how much of the conversation they hold. */
+  const promptFor = (
+    message: string,
+  ): { prompt: Int32Array; kept: readonly Message[]; forgotten: number } => {
+    const { tokenizer } = model;
+    if (session.raw) return { prompt: rawPrompt(tokenizer, message), kept: [], forgotten: 0 };
+    const said: Message = { role: 'user', content: message };
+    const kept = fitHistory(tokenizer, [...session.messages, said], decoder.maxLength, maxNewTokens);
+    const forgotten = session.messages.length + 1 - kept.length;
+    return { prompt: renderPrompt(tokenizer, kept), kept, forgotten };
+  };
+
+  async function* writeOne(prompt: Int32Array): AsyncGenerator<AnswerPiece> {
+    const { tokenizer } = model;
+    const { sampling } = session;
+    for await (const piece of generate({ decoder, tokenizer, prompt, maxNewTokens, sampling, stop, random }))
+      yield { text: piece.text, tokens: 1, finish: piece.finish };
+  }
+
+  async function* writeBest(
+    of: BestOf,
+    messages: readonly Message[],
+    signal: AbortSignal,
+  ): AsyncGenerator<AnswerPiece> {
+    const { sampling } = session;
+    const seed = random.integer(2 ** 32);
+    const answers = await of.answer(messages, { sampling, maxNewTokens, stop, seed, signal });
+    const [best] = answers;
+    const tokens = answers.reduce((sum, each) => sum + each.tokens.length, 0);
+    yield { text: best.text, tokens, finish: best.finish, rewards: answers.map(({ reward }) => reward) };
+  }
+
+  const session: ChatSession = {
+    get raw() {
+      return options.raw ?? writesRawText(model);
+    },
+    get stage() {
+      return model.stage;
+    },
+    get candidates() {
+      return bestOf?.count ?? 1;
+    },
+    messages: [],
+    sampling: options.sampling,
+    say(message, signal) {
+      const { prompt, kept, forgotten } = promptFor(message);
+      async function* pieces(): AsyncGenerator<AnswerPiece, void, undefined> {
+        const source = bestOf && !session.raw ? writeBest(bestOf, kept, signal) : writeOne(prompt);
+        let written = '';
+        let failed = false;
+        try {
+          for await (const piece of source) {
+            if (signal.aborted) return;
+            written += piece.text;
+            yield piece;
+          }
+        } catch (error) {
+          failed = !signal.aborted;
+          if (failed) throw error;
+        } finally {
+          // Also where the reader left.
+          if (!session.raw && !failed) session.messages = [...kept, { role: 'assistant', content: written }];
+        }
+      }
+      return { forgotten, pieces: pieces() };
+    },
+    async useStage(stage) {
+      const next = loadWriter(join(requireFolder(), STAGE_FOLDERS[stage]));
+      const nextDecoder = await decoderOf(next);
+      await decoder.release();
+      [model, decoder] = [next, nextDecoder];
+      await session.useBest(session.raw ? 1 : session.candidates);
+    },
+    async useBest(count) {
+      const next =
+        count === 1
+          ? undefined
+          : await createBestOf({
+              runtime,
+              writer: model,
+              rewardModel: loadRewardModel(rewardModel, rewardModel ?? requireFolder()),
+              count,
+            });
+      await bestOf?.release();
+      bestOf = next;
+    },
+    async release() {
+      await decoder.release();
+      await bestOf?.release();
+    },
+  };
+  return session;
+}
