@@ -3,10 +3,12 @@
 import { connect } from 'node:net';
 import { createRandom, type Random } from '../src/tensor/random.ts';
 
-/** Something wrong to post; without `body` the connection is left early. */
+/** Something wrong to post. Where there is no `body`, the connection is left early. */
 interface Malformed {
   readonly path: string;
   readonly body?: string | Uint8Array;
+  /** Whether it is left in the middle of the question, rather than of the answer. */
+  readonly interrupted?: boolean;
 }
 
 const CHAT = { messages: [{ role: 'user', content: '你好' }], max_tokens: 4, temperature: 0.5, stop: ['。'] };
@@ -46,12 +48,9 @@ const KINDS: readonly ((random: Random) => Malformed)[] = [
       ['/v1/completions', 'max_tokens'],
       ['/v1/completions', 'n'],
     ]);
-    const valid = path === '/v1/completions' ? TEXT : CHAT;
-    const json = JSON.stringify({ ...valid, [field]: 0 });
-    return {
-      path,
-      body: json.replace(/0\}$/, `${random.pick(['1e999', '-1e308', '1e40', '9'.repeat(400)])}}`),
-    };
+    const { [field]: _, ...rest } = Object.fromEntries(VALID)[path];
+    const huge = random.pick(['1e999', '-1e308', '1e40', '9'.repeat(400)]);
+    return { path, body: `${JSON.stringify(rest).slice(0, -1)},"${field}":${huge}}` };
   },
   function brokenUtf8(random) {
     const [path, body] = random.pick(VALID);
@@ -75,7 +74,7 @@ const KINDS: readonly ((random: Random) => Malformed)[] = [
     return { path: `/v1/${random.integer(1000)}`, body: '{}' };
   },
   function leftEarly(random) {
-    return { path: random.pick(VALID)[0] };
+    return { path: random.pick(VALID)[0], interrupted: random.uniform() < 0.5 };
   },
 ];
 
@@ -89,8 +88,8 @@ export async function sendMalformed(url: string, count: number): Promise<{ serve
   let served = 0;
   const worker = async (): Promise<void> => {
     for (let next = waiting.shift(); next; next = waiting.shift()) {
-      const status =
-        next.body === undefined ? await leave(url, next.path) : await send(url, next.path, next.body);
+      const { path, body, interrupted = false } = next;
+      const status = body === undefined ? await leave(url, path, interrupted) : await send(url, path, body);
       if (status !== undefined && (status < 400 || status > 499)) served++;
     }
   };
@@ -111,7 +110,7 @@ async function send(url: string, path: string, body: string | Uint8Array): Promi
 }
 
 /** Ask for a long answer, and go in the middle of the question or of the answer. */
-function leave(url: string, path: string): Promise<undefined> {
+function leave(url: string, path: string, interrupted: boolean): Promise<undefined> {
   const { hostname, port } = new URL(url);
   const body = JSON.stringify({
     ...(path.endsWith('chat/completions') ? CHAT : TEXT),
@@ -124,9 +123,8 @@ function leave(url: string, path: string): Promise<undefined> {
     socket.on('error', () => {});
     socket.on('close', () => resolve(undefined));
     const all = head + body;
-    const early = performance.now() % 2 < 1;
-    socket.write(early ? all.slice(0, all.length / 2) : all, () => {
-      setTimeout(() => socket.destroy(), early ? 0 : 20);
+    socket.write(interrupted ? all.slice(0, all.length / 2) : all, () => {
+      setTimeout(() => socket.destroy(), interrupted ? 0 : 20);
     });
   });
 }

@@ -610,6 +610,7 @@ describe('stopping', () => {
     const cut = expect(answering.text()).rejects.toThrow();
     expect(await own.stop(50)).toBe(false);
     await cut;
+    expect(own.defects).toEqual([]);
   });
 
   test('a connection that is kept is told 503', async () => {

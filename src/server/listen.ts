@@ -35,20 +35,17 @@ export async function listen(
   const { address, family, port: taken } = server.address() as AddressInfo;
   return {
     url: `http://${family === 'IPv6' ? `[${address}]` : address}:${taken}`,
-    stop(patience) {
+    async stop(patience) {
       app.drain();
-      return new Promise((resolve) => {
-        let ended = true;
-        const timer = setTimeout(() => {
-          ended = false;
-          server.closeAllConnections();
-        }, patience);
-        server.close(() => {
-          clearTimeout(timer);
-          resolve(ended);
-        });
-        connections.closeWhenIdle();
-      });
+      let ended = true;
+      const timer = setTimeout(() => {
+        ended = false;
+        server.closeAllConnections();
+      }, patience);
+      server.close();
+      await connections.closeWhenIdle();
+      clearTimeout(timer);
+      return ended;
     },
   };
 }
@@ -57,15 +54,19 @@ export async function listen(
  * Connections are kept for further requests, and browsers open some in advance. Node's `closeIdleConnections` leaves
  * those alone on which nothing has been asked yet, so requests are counted here.
  */
-function trackConnections(server: Server): { closeWhenIdle(): void } {
+function trackConnections(server: Server): { closeWhenIdle(): Promise<void> } {
   const requests = new Map<Socket, number>();
-  let closing = false;
+  let onEmpty: (() => void) | undefined;
   const closeIdle = (socket: Socket): void => {
-    if (closing && requests.get(socket) === 0) socket.destroySoon();
+    if (onEmpty && requests.get(socket) === 0) socket.destroySoon();
   };
   server.on('connection', (socket: Socket) => {
     requests.set(socket, 0);
-    socket.once('close', () => requests.delete(socket));
+    socket.once('close', () => {
+      requests.delete(socket);
+      // The requests that were under way on it learn of it first.
+      if (onEmpty && requests.size === 0) setImmediate(onEmpty);
+    });
   });
   server.on('request', ({ socket }: { socket: Socket }, response: ServerResponse) => {
     requests.set(socket, (requests.get(socket) ?? 0) + 1);
@@ -76,10 +77,12 @@ function trackConnections(server: Server): { closeWhenIdle(): void } {
     });
   });
   return {
-    closeWhenIdle() {
-      closing = true;
-      for (const socket of requests.keys()) closeIdle(socket);
-    },
+    closeWhenIdle: () =>
+      new Promise((resolve) => {
+        onEmpty = resolve;
+        if (requests.size === 0) resolve();
+        for (const socket of requests.keys()) closeIdle(socket);
+      }),
   };
 }
 
