@@ -95,6 +95,23 @@ export function truncateHistory(
   }
 }
 
+/**
+ * As much of the conversation as leaves room for an answer of `maxNewTokens` in a context of `maxLength`; half of the
+ * context at most is kept free for it. A last message that is longer than that may use what there is.
+ *
+ * @throws UserError if the last message is longer than the context
+ */
+export function fitHistory(
+  tokenizer: Tokenizer,
+  messages: readonly Message[],
+  { maxLength, maxNewTokens }: { readonly maxLength: number; readonly maxNewTokens: number },
+): Message[] {
+  const reserved = Math.min(maxNewTokens, Math.floor(maxLength / 2));
+  const indispensable = messages.filter(({ role }, i) => role === 'system' || i === messages.length - 1);
+  const least = renderPrompt(tokenizer, indispensable).length;
+  return truncateHistory(tokenizer, messages, Math.max(maxLength - reserved, Math.min(least, maxLength - 1)));
+}
+
 const [GREEN, RESET] = ['\u001b[30;42m', '\u001b[0m'];
 
 /**

@@ -52,6 +52,7 @@ export function scriptedDecoder(
       return Promise.resolve(next());
     },
     reorder: () => {},
+    prepare: () => Promise.resolve(),
     release: () => Promise.resolve(),
   };
 }
