@@ -98,21 +98,21 @@ export function truncateHistory(
 }
 
 /**
- * As much of a conversation as leaves room for an answer (half of the context at most is kept free for it). A last
- * message that is longer than that, system messages included, may use what there is.
+ * As much of a conversation as leaves room for an answer of `maxNewTokens` in a context of `maxLength`; half of the
+ * context at most is kept free for it. A last message that is longer than that, system messages included, may use what
+ * there is.
  *
- * @throws UserError if the last turn, with the system message, does not fit
+ * @throws UserError if the last message, with the system messages, is longer than the context
  */
 export function fitHistory(
   tokenizer: Tokenizer,
   messages: readonly Message[],
-  maxLength: number,
-  maxNewTokens: number,
+  { maxLength, maxNewTokens }: { readonly maxLength: number; readonly maxNewTokens: number },
 ): Message[] {
   const reserved = Math.min(maxNewTokens, Math.floor(maxLength / 2));
   const indispensable = messages.filter(({ role }, i) => role === 'system' || i === messages.length - 1);
-  const last = renderPrompt(tokenizer, indispensable).length;
-  return truncateHistory(tokenizer, messages, Math.max(maxLength - reserved, Math.min(last, maxLength - 1)));
+  const least = renderPrompt(tokenizer, indispensable).length;
+  return truncateHistory(tokenizer, messages, Math.max(maxLength - reserved, Math.min(least, maxLength - 1)));
 }
 
 const [GREEN, RESET] = ['\u001b[30;42m', '\u001b[0m'];

@@ -41,6 +41,8 @@ export interface Decoder {
    * stay as they are.
    */
   reorder(sources: ArrayLike<number>): void;
+  /** Compile now what prompts of up to `length` tokens will need, so that none has to wait for it. */
+  prepare(length: number): Promise<void>;
   release(): Promise<void>;
 }
 
@@ -296,6 +298,14 @@ export async function createDecoder(options: DecoderOptions): Promise<SharedDeco
       const mask = feeds['mask'].data as Float32Array;
       for (let b = 0; b < B; b++) if (grows(b)) mask[b * (P + 1) + lengths[b]++] = 0;
       return rowsOf(outputs['logits']);
+    },
+    async prepare(length) {
+      let prepared = 0;
+      for (let size = SMALLEST_PROMPT; prepared < Math.min(length, maxLength); size *= 2) {
+        prepared = Math.min(size, maxLength);
+        await prefillOf(B, paddedLength(prepared, SMALLEST_PROMPT, config.contextLength));
+        await graphFor(stepFor(prepared), B);
+      }
     },
     reorder(sources) {
       if (!current) throw new RangeError('reordering needs a prefill before it');

@@ -34,6 +34,7 @@ function tableDecoder(scores: Scores, width: number, maxLength = 20): Decoder & 
     reorder(sources) {
       texts = texts.map((text, b) => (b < sources.length ? texts[sources[b]] : text));
     },
+    prepare: async () => {},
     release: async () => {},
   };
 }

@@ -210,6 +210,35 @@ it('decodes on beyond the size that the cache starts with', async () => {
   await decoder.release();
 });
 
+it('compiles ahead what prompts of a length will need', async () => {
+  const config = { ...TINY, numKvHeads: 2, contextLength: 100 };
+  const weights = initializeParameters(gptParameters(config), 4);
+  let compiled = 0;
+  const counting: Runtime = {
+    ...runtime,
+    compile(graph) {
+      compiled++;
+      return runtime.compile(graph);
+    },
+  };
+  const decoder = await createDecoder({ runtime: counting, config, weights, batchSize: 1 });
+  for (const [length, graphs] of [
+    [1, 2], // prompts of 16, a cache of 64
+    [17, 3], // and prompts of 32
+    [30, 3],
+    [1000, 6], // and prompts of 64 and 100, a cache of 100
+  ]) {
+    await decoder.prepare(length);
+    expect(compiled, `length ${length}`).toBe(graphs);
+  }
+  for (const length of [1, 20, 64, 65, 99]) {
+    await decoder.prefill([new Int32Array(length).fill(7)]);
+    await decoder.step([8]);
+  }
+  expect(compiled).toBe(6);
+  await decoder.release();
+});
+
 it('attends by relative position only: turning queries and keys by the same shift leaves their products alone', () => {
   const random = createRandom(3);
   const vectors = () =>

@@ -267,7 +267,7 @@ describe('chat completions', () => {
       content: `今天天气很好${i}`,
     }));
     const long: Message[] = [system[0], ...history, hello[0]];
-    const kept = fitHistory(tokenizer, long, 128, 10);
+    const kept = fitHistory(tokenizer, long, { maxLength: 128, maxNewTokens: 10 });
     expect(kept.length).toBeLessThan(long.length);
     expect((await ask(long))[1]).toBe(renderPrompt(tokenizer, kept).length);
   });

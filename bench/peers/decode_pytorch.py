@@ -1,4 +1,5 @@
-"""The same work as `bench -- decode` in PyTorch: greedy decoding with a KV cache from one token to a full context.
+"""The same work as `bench -- decode` in PyTorch: greedy decoding with a KV cache from one token to a full context, and
+the prefill of a prompt that fills it.
 
     python bench/peers/decode_pytorch.py [--batch N] [--preset mini|nanogpt] [--runs N] [--threads N]
 
@@ -36,6 +37,17 @@ def fill_context():
     return time.perf_counter() - start
 
 
+@torch.inference_mode()
+def prefill():
+    """Seconds to read a prompt as long as the context, to the scores of the next token."""
+    ids = torch.full((options.batch, model.context), 7)
+    start = time.perf_counter()
+    model.prefill(ids, caches)
+    return time.perf_counter() - start
+
+
+prefill()
+prefills = [prefill() for _ in range(4 * options.runs)]
 fill_context()
 middle = median([fill_context() for _ in range(options.runs)])
 peak_rss = peak_rss_mb()
@@ -49,6 +61,8 @@ print(
             "threads": torch.get_num_threads(),
             "tokensPerSecond": round(options.batch * model.context / middle),
             "stepSeconds": round(middle / model.context, 6),
+            "prefillSeconds": round(median(prefills), 6),
+            "minPrefillSeconds": round(min(prefills), 6),
             "peakRssMb": peak_rss and round(peak_rss),
         }
     )

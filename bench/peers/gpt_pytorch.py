@@ -48,6 +48,13 @@ class Block(nn.Module):
         q, k, v = self.project(x, cos, sin)
         return self.finish(x, F.scaled_dot_product_attention(q, k, v, is_causal=True))
 
+    def prefill(self, x, cos, sin, cache):
+        """A whole prompt x [B, T, C], whose keys and values go into the cache."""
+        q, k, v = self.project(x, cos, sin)
+        cache[0, :, :, : x.shape[1]] = k
+        cache[1, :, :, : x.shape[1]] = v
+        return self.finish(x, F.scaled_dot_product_attention(q, k, v, is_causal=True))
+
     def decode(self, x, cos, sin, cache, position):
         """One new token x [B, C]; the cache [2, B, H, context, D] is written in place."""
         b, c = x.shape
@@ -90,6 +97,14 @@ class GPT(nn.Module):
         channels = self.embedding.embedding_dim
         heads = self.blocks[0].heads
         return [torch.zeros(2, batch, heads, self.context, channels // heads) for _ in self.blocks]
+
+    def prefill(self, ids, caches):
+        """Logits [B, V] after a prompt ids [B, T]."""
+        x = self.embedding(ids)
+        t = ids.shape[1]
+        for block, cache in zip(self.blocks, caches):
+            x = block.prefill(x, self.cos[:t], self.sin[:t], cache)
+        return F.linear(self.norm(x[:, -1]), self.embedding.weight)
 
     def decode(self, ids, position, caches):
         """Logits [B, V] after one more token ids [B]."""

@@ -48,6 +48,7 @@ const decoder: SharedDecoder = {
       return scores;
     }),
   dismiss: () => {},
+  prepare: async () => {},
   reorder: () => {},
   prefill: async () => [scores],
   release: async () => {},

@@ -30,7 +30,7 @@ export interface AnswerPiece {
 export interface Turn {
   /** How many of the oldest messages no longer fit the context; the model does not see them any more. */
   readonly forgotten: number;
-  /** The answer, piece by piece. It becomes part of the conversation, as far as it was read. */
+  /** The answer, piece by piece. The turn becomes part of the conversation, as far as it was read. */
   readonly pieces: AsyncGenerator<AnswerPiece, void, undefined>;
 }
 
@@ -48,12 +48,17 @@ export interface ChatSession {
    * @throws UserError if the message is longer than the context
    */
   say(message: string, signal: AbortSignal): Turn;
+  /** Use the time until the next message to compile what it will need. */
+  prepare(): void;
   /** Go on with the model of another stage. @throws UserError if it cannot be found; then nothing changes */
   useStage(stage: StageName): Promise<void>;
   /** Answer with the best of so many candidates. @throws UserError if there is no reward model */
   useBest(candidates: number): Promise<void>;
   release(): Promise<void>;
 }
+
+/** Tokens that a message is expected to have, with the template around it. */
+const TYPICAL_MESSAGE = 24;
 
 export interface ChatSessionOptions extends WritingOptions {
   readonly runtime: Runtime;
@@ -82,6 +87,7 @@ export async function createChatSession(options: ChatSessionOptions): Promise<Ch
   let model = options.checkpoint;
   let decoder = await decoderOf(model);
   let bestOf: BestOf | undefined;
+  let prepared = Promise.resolve();
 
   /** The tokens that the model goes on from, and how much of the conversation they hold. */
   const promptFor = (
@@ -90,7 +96,10 @@ export async function createChatSession(options: ChatSessionOptions): Promise<Ch
     const { tokenizer } = model;
     if (session.raw) return { prompt: rawPrompt(tokenizer, message), kept: [], forgotten: 0 };
     const said: Message = { role: 'user', content: message };
-    const kept = fitHistory(tokenizer, [...session.messages, said], decoder.maxLength, maxNewTokens);
+    const kept = fitHistory(tokenizer, [...session.messages, said], {
+      maxLength: decoder.maxLength,
+      maxNewTokens,
+    });
     const forgotten = session.messages.length + 1 - kept.length;
     return { prompt: renderPrompt(tokenizer, kept), kept, forgotten };
   };
@@ -134,6 +143,7 @@ export async function createChatSession(options: ChatSessionOptions): Promise<Ch
         let written = '';
         let failed = false;
         try {
+          await prepared;
           for await (const piece of source) {
             if (signal.aborted) return;
             written += piece.text;
@@ -143,15 +153,23 @@ export async function createChatSession(options: ChatSessionOptions): Promise<Ch
           failed = !signal.aborted;
           if (failed) throw error;
         } finally {
-          // Also where the reader left.
-          if (!session.raw && !failed) session.messages = [...kept, { role: 'assistant', content: written }];
+          // Also where the reader left. What was stopped before it began was not said.
+          const isVoid = failed || (signal.aborted && written === '');
+          if (!session.raw && !isVoid) session.messages = [...kept, { role: 'assistant', content: written }];
         }
       }
       return { forgotten, pieces: pieces() };
     },
+    prepare() {
+      const { messages, raw } = session;
+      const length = raw ? 0 : renderPrompt(model.tokenizer, messages).length;
+      // A failure shows where the graph is needed.
+      prepared = decoder.prepare(length + TYPICAL_MESSAGE).catch(() => {});
+    },
     async useStage(stage) {
       const next = loadWriter(join(requireFolder(), STAGE_FOLDERS[stage]));
       const nextDecoder = await decoderOf(next);
+      await prepared;
       await decoder.release();
       [model, decoder] = [next, nextDecoder];
       await session.useBest(session.raw ? 1 : session.candidates);
@@ -170,6 +188,7 @@ export async function createChatSession(options: ChatSessionOptions): Promise<Ch
       bestOf = next;
     },
     async release() {
+      await prepared;
       await decoder.release();
       await bestOf?.release();
     },

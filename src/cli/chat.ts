@@ -134,6 +134,7 @@ export async function chat(options: ChatOptions): Promise<void> {
     if (options.candidates !== undefined) await session.useBest(options.candidates);
     let first = options.prompt;
     for (;;) {
+      if (terminal && first === undefined) session.prepare();
       const line = first ?? (await lines.next());
       if (line === undefined) break;
       if (first !== undefined) lines.echo(first);

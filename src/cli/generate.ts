@@ -12,13 +12,13 @@ import { type Command, Option } from 'commander';
 import { DEFAULT_FOLDER } from '../checkpoint.ts';
 import { UserError } from '../errors.ts';
 import { type Text, text } from '../i18n.ts';
-import type { Device } from '../tensor/runtime/node.ts';
 import { type AnswerOptions, answer, answerByBeams } from './answer.ts';
 import { answerBestOf } from './best-of.ts';
 import { chat } from './chat.ts';
 import { compare } from './compare.ts';
 import { openRuntime } from './device.ts';
-import { choice, collect, createCommand, integer, parseCommand, runCommand } from './options.ts';
+import { addDeviceOptions, type DeviceFlags } from './device-options.ts';
+import { collect, createCommand, integer, parseCommand, runCommand } from './options.ts';
 import {
   addSamplingOptions,
   type SamplingFlags,
@@ -27,7 +27,7 @@ import {
 } from './sampling-options.ts';
 import { loadRewardModel, loadWriter, resolveCheckpoint, writesRawText } from './writer.ts';
 
-interface Options extends SamplingFlags {
+interface Options extends SamplingFlags, DeviceFlags {
   readonly prompt: readonly string[];
   readonly checkpoint?: string;
   readonly rewardModel?: string;
@@ -37,8 +37,6 @@ interface Options extends SamplingFlags {
   readonly bestOf?: number;
   readonly beams?: number;
   readonly compare?: boolean;
-  readonly threads: number;
-  readonly device: Device;
 }
 
 async function run(options: Options): Promise<void> {
@@ -187,20 +185,7 @@ function createGenerateCommand(): Command {
         en: 'answer the same prompts with the model of every stage, in a table; without --prompt, some built-in ones',
       }).conflicts(['interactive', 'raw']),
     );
-  return addSamplingOptions(command)
-    .option(
-      '--threads <n>',
-      text({ zh: '线程数；0 自动选择', en: 'number of threads; 0 chooses' }),
-      integer({ min: 0 }),
-      0,
-    )
-    .option(
-      '--device <name>',
-      text({ zh: '运行设备：cpu、webgpu 或 cuda', en: 'where to run: cpu, webgpu or cuda' }),
-      choice(['cpu', 'webgpu', 'cuda']),
-      'cpu',
-    )
-    .action(run);
+  return addDeviceOptions(addSamplingOptions(command)).action(run);
 }
 
 await runCommand(async () => {

@@ -74,7 +74,8 @@ export function anySeed(): number {
   return Math.floor(Math.random() * 2 ** 32);
 }
 
-export function addSamplingOptions(command: Command): Command {
+/** @param fallback the seed where none is given; undefined: another one each time */
+export function addSamplingOptions(command: Command, fallback: { readonly seed?: number } = {}): Command {
   const defaults = DEFAULT_SAMPLING;
   const byDefault = (value: number): string => text({ zh: `（默认: ${value}）`, en: ` (default: ${value})` });
   return command
@@ -155,5 +156,6 @@ export function addSamplingOptions(command: Command): Command {
         en: 'seed of the random numbers; the same seed gives the same answer',
       }),
       integer({ min: 0, max: 2 ** 32 - 1 }),
+      fallback.seed,
     );
 }

@@ -46,7 +46,10 @@ function planOf(model: ServedModel, request: ChatRequest): Plan {
   const maxNewTokens = request.max_completion_tokens ?? request.max_tokens ?? DEFAULT_MAX_NEW_TOKENS;
   const fit = (): Int32Array => {
     try {
-      const kept = fitHistory(tokenizer, request.messages, engine.maxLength, maxNewTokens);
+      const kept = fitHistory(tokenizer, request.messages, {
+        maxLength: engine.maxLength,
+        maxNewTokens,
+      });
       return renderPrompt(tokenizer, kept);
     } catch (error) {
       if (!(error instanceof UserError)) throw error;

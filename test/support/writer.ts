@@ -58,6 +58,7 @@ export function scriptedDecoder(
       return Promise.resolve(next()[0]);
     },
     dismiss() {},
+    prepare: () => Promise.resolve(),
     release: () => Promise.resolve(),
   };
 }
