@@ -1,6 +1,6 @@
 /** @file The layers that every model is made of: linear, the two normalisations, dropout, the SiLU activation. */
 
-import { gemm, layerNorm, less, sigmoid, sqrt, type Tensor, uniform, where } from '../tensor/index.ts';
+import { bernoulli, gemm, layerNorm, sigmoid, sqrt, type Tensor, where } from '../tensor/index.ts';
 import type { Initializer, Parameters } from './parameters.ts';
 
 const ZERO: Initializer = { constant: 0 };
@@ -69,5 +69,5 @@ export function silu(x: Tensor): Tensor {
  */
 export function dropout(x: Tensor, rate: number, key: Tensor | undefined): Tensor {
   if (rate === 0 || key === undefined) return x;
-  return where(less(uniform(key, x.shape), rate), 0, x.mul(1 / (1 - rate)));
+  return where(bernoulli(key, x.shape, 1 - rate), x, 0).mul(1 / (1 - rate));
 }

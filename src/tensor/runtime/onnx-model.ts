@@ -11,7 +11,7 @@ import type { Tensor } from '../tensor.ts';
 import type { Graph } from '../trace.ts';
 
 /** `TensorProto.DataType` of each element type. */
-const ELEMENT_TYPE: Record<DType, number> = { float32: 1, int32: 6, int64: 7, bool: 9 };
+const ELEMENT_TYPE: Record<DType, number> = { float32: 1, int8: 3, int32: 6, int64: 7, bool: 9 };
 
 const IR_VERSION = 9;
 const OPSET_VERSION = 20;
@@ -106,7 +106,8 @@ export function toOnnx(graph: Graph): Uint8Array {
   const nodes: OnnxNode[] = [];
   const constants: { name: string; array: NdArray }[] = [];
   const names = new Map<Tensor, string>();
-  const known = new Map<string | TypedArray, string>();
+  const known = new Map<string, string>();
+  const storages = new Map<TypedArray, number>();
   let count = 0;
 
   const builder: OnnxBuilder = {
@@ -116,10 +117,12 @@ export function toOnnx(graph: Graph): Uint8Array {
       return results;
     },
     constant(array) {
+      const { dtype, shape, data } = array;
       // Small constants are shared by content, large ones by identity.
-      const key = array.data.length <= 16 ? `${array.dtype}|${array.shape}|${array.data}` : array.data;
+      if (!storages.has(data)) storages.set(data, storages.size);
+      const key = `${dtype}|${shape}|${data.length <= 16 ? data : `#${storages.get(data)}`}`;
       let name = known.get(key);
-      if (!name || array.data.length > 16) {
+      if (!name) {
         name = `c${count++}`;
         constants.push({ name, array });
         known.set(key, name);
