@@ -2,7 +2,8 @@
 
 import type { Checkpoint } from '../checkpoint.ts';
 import { PRESETS } from '../config.ts';
-import { Interrupted, type PipelineUi, runPipeline, type StageSummary } from '../pipeline.ts';
+import { type PipelineUi, runPipeline, type StageSummary } from '../pipeline.ts';
+import { Interrupted } from '../stage-run.ts';
 import type { Runtime } from '../tensor/index.ts';
 import { openRuntime } from './device.ts';
 import { estimateSeconds } from './estimate.ts';

@@ -38,7 +38,10 @@ export function quantize({ shape: [rows, columns], data }: NdArray): Quantized {
 
 /** The matrix `[K, N]` that quantized weights stand for: each whole number times the scale of its column. */
 export function dequantize({ values: { shape, data }, scales }: Quantized): NdArray {
-  const weights = Float32Array.from(data as Int8Array, (value, i) => value * Number(scales.data[i % shape[1]]));
+  const weights = Float32Array.from(
+    data as Int8Array,
+    (value, i) => value * Number(scales.data[i % shape[1]]),
+  );
   return { dtype: 'float32', shape, data: weights };
 }
 
