@@ -10,8 +10,8 @@ import { PRESETS, type PresetName } from '../src/config.ts';
 import { gptParameters } from '../src/model.ts';
 import { initializeParameters } from '../src/nn/parameters.ts';
 import { createTrainer, createTrainState } from '../src/nn/train-step.ts';
-import { keyOf } from '../src/stages/pretrain.ts';
 import { adaptedParameters, applyLora, quantizeBase } from '../src/stages/lora.ts';
+import { keyOf } from '../src/stages/pretrain.ts';
 import { sftBatch, sftLoss } from '../src/stages/sft.ts';
 import { createRandom } from '../src/tensor/index.ts';
 import { createNodeRuntime } from '../src/tensor/runtime/node.ts';
@@ -129,4 +129,5 @@ async function measure(options: LoraBenchOptions & { readonly mode: Mode }): Pro
 }
 
 const [, script, options] = process.argv;
-if (script === fileURLToPath(import.meta.url)) console.log(JSON.stringify(await measure(JSON.parse(options))));
+if (script === fileURLToPath(import.meta.url))
+  console.log(JSON.stringify(await measure(JSON.parse(options))));

@@ -14,8 +14,10 @@ import { UserError } from '../errors.ts';
 import { DEFAULT_MAX_NEW_TOKENS, DEFAULT_SAMPLING, generate, rawPrompt } from '../generate.ts';
 import { text } from '../i18n.ts';
 import { GREEDY, type SamplingOptions } from '../sampling.ts';
+import { mergeLora } from '../stages/lora.ts';
 import { createRandom, type Runtime } from '../tensor/index.ts';
 import type { Device } from '../tensor/runtime/node.ts';
+import { baseOfAdapter, resolveAdapter } from './adapters.ts';
 import { anySeed, chat, writesRawText } from './chat.ts';
 import { openRuntime } from './device.ts';
 import { choice, createCommand, integer, number, parseCommand, runCommand } from './options.ts';
@@ -30,6 +32,7 @@ interface Options {
   repetitionPenalty?: number;
   greedy?: boolean;
   checkpoint?: string;
+  lora?: string | false;
   interactive?: boolean;
   raw?: boolean;
   seed?: number;
@@ -61,7 +64,10 @@ async function run(options: Options): Promise<void> {
       en: 'there is no prompt; add --prompt "text", or --interactive to read one message a line from standard input',
     });
   }
-  const checkpoint = loadWriter(resolveCheckpoint(options.checkpoint));
+  const folder = resolveCheckpoint(options.checkpoint ?? baseOfAdapter(options.lora));
+  const base = loadWriter(folder);
+  const adapter = resolveAdapter({ lora: options.lora, folder, checkpoint: base });
+  const checkpoint = adapter ? mergeLora(base, adapter.lora) : base;
   const raw = options.raw ?? writesRawText(checkpoint);
   if (prompt !== undefined && prompt.trim() === '' && !raw) {
     throw new UserError({
@@ -128,6 +134,14 @@ function createGenerateCommand(): Command {
         en: `folder of a checkpoint (default: the most advanced stage in ${DEFAULT_FOLDER})`,
       }),
     )
+    .option(
+      '--lora <path>',
+      text({
+        zh: '适配器的文件夹，或检查点旁边 lora/ 里的名字（默认: 属于这个检查点的 lora/final，如果有）',
+        en: 'folder of an adapter, or its name in lora/ beside the checkpoint (default: lora/final if it belongs to the checkpoint)',
+      }),
+    )
+    .option('--no-lora', text({ zh: '不使用适配器', en: 'use no adapter' }))
     .option(
       '--raw',
       text({

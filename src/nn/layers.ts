@@ -44,7 +44,7 @@ export class Linear {
     const product = this.scales
       ? quantizedGemm(rows, this.weight, this.scales, this.bias)
       : gemm(rows, this.weight, this.bias);
-    const y = this.adapter ? product.add(this.adapter(rows)) : product;
+    const y = this.adapter ? this.adapter(product, rows) : product;
     return y.reshape([...x.shape.slice(0, -1), outputSize]);
   }
 }

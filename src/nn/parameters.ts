@@ -26,8 +26,8 @@ export interface Parameters {
   get(name: string, shape: Shape, init: Initializer): Tensor;
   /** The scope one level down. */
   at(name: string | number): Parameters;
-  /** What a linear layer here adds to its output, from its input rows `[M, in]` (see `stages/lora.ts`). */
-  readonly adapter?: (rows: Tensor) => Tensor;
+  /** Adds to the output `[M, out]` of a linear layer here what an adapter makes of its input `[M, in]` (`stages/lora.ts`). */
+  readonly adapter?: (output: Tensor, input: Tensor) => Tensor;
 }
 
 function scope(path: string, resolve: (fullName: string, spec: ParameterSpec) => Tensor): Parameters {

@@ -127,13 +127,13 @@ export function adaptedParameters(
   const scope = (base: Parameters, path: string): Parameters => ({
     get: base.get,
     at: (name) => scope(base.at(name), path === '' ? `${name}` : `${path}.${name}`),
-    adapter: paths.includes(path) ? (rows) => update(rows, path) : undefined,
+    adapter: paths.includes(path) ? (output, input) => update(output, input, path) : undefined,
   });
-  const update = (rows: Tensor, path: string): Tensor => {
+  const update = (output: Tensor, input: Tensor, path: string): Tensor => {
     const [A, B] = ['lora_A', 'lora_B'].map((name) => toTensor(weights[`${path}.${name}`]));
     const key = dropoutKey?.add(FIRST_KEY + paths.indexOf(path));
-    const narrow = gemm(dropout(rows, options.dropout, key), A); // [M, r]
-    return gemm(narrow.mul(options.alpha / options.r), B); // [M, out]
+    const narrow = gemm(dropout(input, options.dropout, key), A); // [M, r]
+    return gemm(narrow.mul(options.alpha / options.r), B, output); // [M, out]
   };
   return scope(bindParameters(params), '');
 }
