@@ -20,7 +20,6 @@ import {
 import { practicePrompts } from './data/practice-prompts.ts';
 import { UserError } from './errors.ts';
 import type { Text } from './i18n.ts';
-import { openMetrics } from './metrics.ts';
 import type { Recipe } from './recipes.ts';
 import {
   checkpointFolder,
@@ -28,11 +27,10 @@ import {
   findStage,
   finishStage,
   loadFinished,
-  loadProgress,
   loadStage,
   lockRun,
-  saveProgress,
 } from './run-folder.ts';
+import { openStage } from './stage-run.ts';
 import { pretrain } from './stages/pretrain.ts';
 import { trainRewardModel } from './stages/reward-model.ts';
 import { trainRlhf } from './stages/rlhf.ts';
@@ -43,7 +41,6 @@ import {
   type Evaluation,
   STAGES,
   type StageContext,
-  type StageIo,
   type StageName,
   type StageResult,
   type StepRecord,
@@ -94,9 +91,6 @@ export interface StageSummary {
   readonly seconds: number;
   readonly evaluations: readonly Evaluation[];
 }
-
-/** Thrown between two steps after the state was saved. */
-export class Interrupted extends Error {}
 
 /** Run the stages that are not skipped; resolves to what each did. */
 export async function runPipeline(options: PipelineOptions, ui: PipelineUi): Promise<StageSummary[]> {
@@ -219,7 +213,7 @@ async function runStage(
   options: PipelineOptions,
   ui: PipelineUi,
 ): Promise<{ summary: StageSummary; checkpoint: Checkpoint }> {
-  const { runtime, seed, out, restart } = options;
+  const { runtime, seed, out, restart, saveInterval } = options;
   const fingerprint = createHash('sha256')
     .update(JSON.stringify([stage, seed, dependsOn]))
     .digest('hex');
@@ -231,7 +225,21 @@ async function runStage(
     return { summary: { stage, outcome: 'finished before', seconds, evaluations }, checkpoint: finished };
   }
   const { config, tokenizer } = start();
-  const { io, seconds: elapsed, close } = openStage(stage, fingerprint, options, ui);
+  const {
+    io,
+    seconds: elapsed,
+    close,
+  } = openStage(
+    { stage, fingerprint, out, restart, saveInterval },
+    {
+      starts: (at) => ui.stageStarts(stage, at),
+      step: (record) => ui.step(stage, record),
+      note: ui.note,
+      get interrupted() {
+        return ui.interrupted;
+      },
+    },
+  );
   let result: StageResult;
   try {
     result = await train({ runtime, config, tokenizer, seed, io });
@@ -245,51 +253,6 @@ async function runStage(
   const checkpoint = { params: weights, config, tokenizer, stage, extra };
   finishStage(out, stage, checkpoint);
   return { summary: { stage, outcome: 'trained', seconds, evaluations }, checkpoint };
-}
-
-/** The side of a stage that touches disk and terminal. */
-function openStage(
-  stage: StageName,
-  fingerprint: string,
-  { out, restart, saveInterval }: PipelineOptions,
-  ui: PipelineUi,
-): { io: StageIo; seconds: () => number; close: () => void } {
-  const resumed = restart ? undefined : loadProgress(out, stage, fingerprint);
-  const secondsBefore = Number(resumed?.state['seconds'] ?? 0);
-  const stepBefore = Number(resumed?.state['loggedStep'] ?? 0);
-  const startedAt = performance.now();
-  const seconds = (): number => secondsBefore + (performance.now() - startedAt) / 1000;
-  const metrics = openMetrics(out, { resumeAt: { stage, step: stepBefore } });
-  let savedAt = performance.now();
-  let stepAt = performance.now();
-  let loggedStep = stepBefore;
-  ui.stageStarts(stage, resumed ? stepBefore : undefined);
-  const io: StageIo = {
-    resumed,
-    log(record) {
-      const now = performance.now();
-      const tokensPerSecond = (record.tokens * 1000) / (now - stepAt);
-      stepAt = now;
-      loggedStep = record.step;
-      const { step, lr, loss, gradientNorm, figures } = record;
-      metrics.log({ stage, step, loss, lr, tokensPerSecond, gradientNorm, ...figures });
-      ui.step(stage, { ...record, tokensPerSecond });
-    },
-    note: ui.note,
-    offer(make) {
-      const due = performance.now() - savedAt >= saveInterval * 1000;
-      if (!due && !ui.interrupted) return;
-      const { tensors, state } = make();
-      saveProgress(out, stage, fingerprint, {
-        tensors,
-        state: { ...state, loggedStep, seconds: seconds() },
-      });
-      savedAt = performance.now();
-      stepAt = savedAt;
-      if (ui.interrupted) throw new Interrupted();
-    },
-  };
-  return { io, seconds, close: () => metrics.close() };
 }
 
 /** RLHF hands the tokens of the SFT model to the reward model: both must read them alike. */

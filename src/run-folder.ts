@@ -32,7 +32,7 @@ export function checkpointFolder(out: string, stage: StageName): string {
   return join(out, STAGE_FOLDERS[stage]);
 }
 
-function progressFile(out: string, stage: StageName): string {
+function progressFile(out: string, stage: string): string {
   return join(out, '.progress', `${stage}.safetensors`);
 }
 
@@ -62,19 +62,19 @@ export function finishStage(out: string, stage: StageName, checkpoint: Checkpoin
 }
 
 /** The progress of a stage, likewise. */
-export function loadProgress(out: string, stage: StageName, fingerprint: string): SavedState | undefined {
+export function loadProgress(out: string, stage: string, fingerprint: string): SavedState | undefined {
   const file = progressFile(out, stage);
   if (!existsSync(file)) return undefined;
   const saved = unlessUnusable(() => loadTrainingState(file) as SavedState);
   return saved?.state['fingerprint'] === fingerprint ? saved : undefined;
 }
 
-export function saveProgress(out: string, stage: StageName, fingerprint: string, saved: SavedState): void {
+export function saveProgress(out: string, stage: string, fingerprint: string, saved: SavedState): void {
   const { tensors, state } = saved;
   saveTrainingState(progressFile(out, stage), { tensors, state: { ...state, fingerprint } });
 }
 
-export function dropProgress(out: string, stage: StageName): void {
+export function dropProgress(out: string, stage: string): void {
   rmSync(progressFile(out, stage), { force: true });
 }
 

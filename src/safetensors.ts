@@ -19,6 +19,7 @@ const WRITTEN_AS: Record<DType, { name: string; bytes: number }> = {
   int64: { name: 'I64', bytes: 8 },
   float32: { name: 'F32', bytes: 4 },
   int32: { name: 'I32', bytes: 4 },
+  int8: { name: 'I8', bytes: 1 },
   bool: { name: 'BOOL', bytes: 1 },
 };
 
@@ -30,6 +31,7 @@ const READ_AS: Record<string, { dtype: DType; bytes: number; read: (raw: ArrayBu
     BF16: { dtype: 'float32', bytes: 2, read: (raw) => widenBfloat16(new Uint16Array(raw)) },
     I64: { dtype: 'int64', bytes: 8, read: (raw) => new BigInt64Array(raw) },
     I32: { dtype: 'int32', bytes: 4, read: (raw) => new Int32Array(raw) },
+    I8: { dtype: 'int8', bytes: 1, read: (raw) => new Int8Array(raw) },
     BOOL: { dtype: 'bool', bytes: 1, read: (raw) => new Uint8Array(raw) },
   };
 

@@ -15,7 +15,8 @@ import {
 } from '../src/data/datasets.ts';
 import { fact, factKey, isHeldOut } from '../src/data/generators.ts';
 import { UserError } from '../src/errors.ts';
-import { Interrupted, type PipelineUi, runPipeline } from '../src/pipeline.ts';
+import { type PipelineUi, runPipeline } from '../src/pipeline.ts';
+import { Interrupted } from '../src/stage-run.ts';
 import { STAGES } from '../src/stages/stage.ts';
 import { createRandom } from '../src/tensor/index.ts';
 import { tinyPipeline } from './support/tiny-pipeline.ts';

@@ -9,6 +9,8 @@ import * as fused from '../src/tensor/primitives/fused.ts';
 import * as indexOps from '../src/tensor/primitives/index-ops.ts';
 import * as matmul from '../src/tensor/primitives/matmul.ts';
 import * as movement from '../src/tensor/primitives/movement.ts';
+import * as quantized from '../src/tensor/primitives/quantized.ts';
+import * as random from '../src/tensor/primitives/random.ts';
 import * as reduce from '../src/tensor/primitives/reduce.ts';
 import { sampleArray } from '../src/tensor/primitives/samples.ts';
 import { createNodeRuntime } from '../src/tensor/runtime/node.ts';
@@ -20,7 +22,7 @@ import { expectClose, expectSameArray } from './support/close.ts';
 const isPrimitive = (value: unknown): value is Primitive<unknown> =>
   typeof value === 'object' && value !== null && 'onnx' in value && 'reference' in value;
 
-const primitives = [elementwise, reduce, movement, matmul, indexOps, fused]
+const primitives = [elementwise, reduce, movement, matmul, quantized, indexOps, random, fused]
   .flatMap((family) => Object.values(family) as unknown[])
   .filter(isPrimitive);
 

@@ -12,6 +12,8 @@ import { type Command, Option } from 'commander';
 import { DEFAULT_FOLDER } from '../checkpoint.ts';
 import { UserError } from '../errors.ts';
 import { type Text, text } from '../i18n.ts';
+import { mergeLora } from '../stages/lora.ts';
+import { baseOfAdapter, resolveAdapter } from './adapters.ts';
 import { type AnswerOptions, answer, answerByBeams } from './answer.ts';
 import { answerBestOf } from './best-of.ts';
 import { chat } from './chat.ts';
@@ -30,6 +32,7 @@ import { loadRewardModel, loadWriter, resolveCheckpoint, writesRawText } from '.
 interface Options extends SamplingFlags, DeviceFlags {
   readonly prompt: readonly string[];
   readonly checkpoint?: string;
+  readonly lora?: string | false;
   readonly rewardModel?: string;
   readonly interactive?: boolean;
   readonly raw?: boolean;
@@ -54,8 +57,10 @@ async function run(options: Options): Promise<void> {
       en: 'there is no prompt; add --prompt "text", or --interactive to read one message a line from standard input',
     });
   }
-  const dir = resolveCheckpoint(options.checkpoint);
-  const checkpoint = loadWriter(dir);
+  const dir = resolveCheckpoint(options.checkpoint ?? baseOfAdapter(options.lora));
+  const base = loadWriter(dir);
+  const adapter = resolveAdapter({ lora: options.lora, folder: dir, checkpoint: base });
+  const checkpoint = adapter ? mergeLora(base, adapter.lora) : base;
   const raw = options.raw ?? writesRawText(checkpoint);
   if (prompts.some((prompt) => prompt.trim() === '') && !raw) {
     throw new UserError({
@@ -142,6 +147,13 @@ function createGenerateCommand(): Command {
         en: `folder of a checkpoint (default: the most advanced stage in ${DEFAULT_FOLDER})`,
       }),
     )
+    .addOption(
+      option('--lora <path>', {
+        zh: '适配器的文件夹，或检查点旁边 lora/ 里的名字（默认: 属于这个检查点的 lora/final，如果有）',
+        en: 'folder of an adapter, or its name in lora/ beside the checkpoint (default: lora/final if it belongs to the checkpoint)',
+      }),
+    )
+    .addOption(option('--no-lora', { zh: '不使用适配器', en: 'use no adapter' }))
     .addOption(
       option('--raw', {
         zh: '不用对话模板，直接续写；只经过预训练的模型总是这样',

@@ -83,7 +83,7 @@ function formatFigure(value: number | undefined, unit: Evaluation['unit']): stri
   return unit === 'share' ? `${(100 * value).toFixed(1)}%` : value.toFixed(unit === 'number' ? 2 : 3);
 }
 
-function describeEvaluation({ name, before, after, unit }: Evaluation): string {
+export function describeEvaluation({ name, before, after, unit }: Evaluation): string {
   return `${text(name)}: ${formatFigure(before, unit)} → ${formatFigure(after, unit)}`;
 }
 
@@ -138,7 +138,7 @@ const SAMPLE_QUESTIONS = ['你好', '你是谁？', '天空为什么是蓝色的
 const SAMPLE_BEGINNINGS = ['水是', '电脑里的'];
 
 /** Print what the model writes now: continuations after pretraining, answers after the later stages. */
-async function printSamples(
+export async function printSamples(
   runtime: Runtime,
   { params, config, tokenizer, stage }: Checkpoint,
 ): Promise<void> {

@@ -2,10 +2,11 @@
 
 import type { Checkpoint } from '../checkpoint.ts';
 import { PRESETS } from '../config.ts';
-import { Interrupted, type PipelineUi, runPipeline, type StageSummary } from '../pipeline.ts';
+import { type PipelineUi, runPipeline, type StageSummary } from '../pipeline.ts';
 import type { Runtime } from '../tensor/index.ts';
 import { openRuntime } from './device.ts';
 import { estimateSeconds } from './estimate.ts';
+import { untilInterrupted } from './interrupts.ts';
 import { formatDuration } from './progress.ts';
 import { loadData } from './training-data.ts';
 import { checkContradictions, recipeOf, skippedStages, type TrainingOptions } from './training-options.ts';
@@ -32,52 +33,22 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
     en: `Training the ${options.preset} model: about ${formatDuration(seconds)} on this machine (${options.threads} threads). Press Ctrl-C at any time; the same command goes on from there.`,
   });
 
-  let interrupted = false;
-  let interruptedAt = 0;
-  const onInterrupt = (): void => {
-    // One Ctrl-C can arrive twice: from the terminal, and passed on by npm.
-    if (interrupted && performance.now() - interruptedAt < 1000) return;
-    if (interrupted) process.exit(130);
-    interrupted = true;
-    interruptedAt = performance.now();
-    print({
-      zh: '\n正在保存进度……（再按一次 Ctrl-C 立即退出）',
-      en: '\nSaving the progress … (Ctrl-C again leaves at once)',
-    });
-  };
-  process.on('SIGINT', onInterrupt);
-  process.on('SIGTERM', onInterrupt);
-
   const report = createReport(runtime);
   let last: Checkpoint | undefined;
-  const ui: PipelineUi = {
-    ...report,
-    get interrupted() {
-      return interrupted;
-    },
-    stageEnds(summary, checkpoint) {
-      if (summary.stage !== 'reward') last = checkpoint;
-      return report.stageEnds(summary, checkpoint);
-    },
-  };
-  try {
-    const { seed, out, restart = false, saveInterval } = options;
-    const summaries = await runPipeline(
-      { runtime, config, recipe, skip, seed, out, data, restart, saveInterval },
-      ui,
-    );
-    printSummary(summaries);
-    return { summaries, last, runtime };
-  } catch (error) {
-    report.end();
-    if (!(error instanceof Interrupted)) throw error;
-    print({
-      zh: '进度已保存，再次运行同一命令会接着训练。',
-      en: 'The progress is saved; the same command goes on from there.',
-    });
-    return process.exit(130);
-  } finally {
-    process.off('SIGINT', onInterrupt);
-    process.off('SIGTERM', onInterrupt);
-  }
+  const { seed, out, restart = false, saveInterval } = options;
+  const summaries = await untilInterrupted((interrupts) => {
+    const ui: PipelineUi = {
+      ...report,
+      get interrupted() {
+        return interrupts.interrupted;
+      },
+      stageEnds(summary, checkpoint) {
+        if (summary.stage !== 'reward') last = checkpoint;
+        return report.stageEnds(summary, checkpoint);
+      },
+    };
+    return runPipeline({ runtime, config, recipe, skip, seed, out, data, restart, saveInterval }, ui);
+  }, report.end);
+  printSummary(summaries);
+  return { summaries, last, runtime };
 }

@@ -67,16 +67,19 @@ function defaultCheckpoint(parent: string): string {
   return dir;
 }
 
-/** @throws UserError if the checkpoint cannot be used, or is a reward model */
-export function loadWriter(dir: string): Checkpoint {
+/**
+ * @param option how the checkpoint was asked for, for messages
+ * @throws UserError if the checkpoint cannot be used, or is a reward model
+ */
+export function loadWriter(dir: string, option = '--checkpoint'): Checkpoint {
   try {
     return loadCheckpoint(dir, (config) => shapesOf(gptParameters(config)));
   } catch (error) {
     // A sound reward model differs in its weights; say what it is rather than which tensor is unknown.
     if (error instanceof UserError && stageOf(dir) === 'reward') {
       throw new UserError({
-        zh: `${dir} 是奖励模型，只会打分，不会写文字；请用 --checkpoint 指定别的检查点，例如 ${join(dirname(dir), STAGE_FOLDERS.sft)}`,
-        en: `${dir} is a reward model: it scores texts and cannot write any; name another checkpoint with --checkpoint, such as ${join(dirname(dir), STAGE_FOLDERS.sft)}`,
+        zh: `${dir} 是奖励模型，只会打分，不会写文字；请用 ${option} 指定别的检查点，例如 ${join(dirname(dir), STAGE_FOLDERS.sft)}`,
+        en: `${dir} is a reward model: it scores texts and cannot write any; name another checkpoint with ${option}, such as ${join(dirname(dir), STAGE_FOLDERS.sft)}`,
       });
     }
     throw error;

@@ -1,15 +1,29 @@
 /** @file The layers that every model is made of: linear, the two normalisations, dropout, the SiLU activation. */
 
-import { gemm, layerNorm, less, sigmoid, sqrt, type Tensor, uniform, where } from '../tensor/index.ts';
+import {
+  bernoulli,
+  gemm,
+  layerNorm,
+  quantizedGemm,
+  sigmoid,
+  sqrt,
+  type Tensor,
+  where,
+} from '../tensor/index.ts';
 import type { Initializer, Parameters } from './parameters.ts';
 
 const ZERO: Initializer = { constant: 0 };
 const ONE: Initializer = { constant: 1 };
 
-/** `y = x W + b` on the last axis; `weight [in, out]`, `bias [out]`. */
+/**
+ * `y = x W + b` on the last axis; `weight [in, out]`, `bias [out]`. A weight of eight bits comes with the `scales [out]`
+ * of its columns, and an adapter adds to `y`.
+ */
 export class Linear {
   readonly weight: Tensor;
+  readonly scales: Tensor | undefined;
   readonly bias: Tensor | undefined;
+  readonly adapter: Parameters['adapter'];
 
   constructor(
     parameters: Parameters,
@@ -18,14 +32,20 @@ export class Linear {
     options: { readonly init: Initializer; readonly bias: boolean },
   ) {
     this.weight = parameters.get('weight', [inputSize, outputSize], options.init);
+    this.scales = this.weight.dtype === 'int8' ? parameters.get('scales', [outputSize], ONE) : undefined;
     this.bias = options.bias ? parameters.get('bias', [outputSize], ZERO) : undefined;
+    this.adapter = parameters.adapter;
   }
 
   /** `[..., in]` to `[..., out]`. */
   forward(x: Tensor): Tensor {
     const [inputSize, outputSize] = this.weight.shape;
     const rows = x.reshape([-1, inputSize]);
-    return gemm(rows, this.weight, this.bias).reshape([...x.shape.slice(0, -1), outputSize]);
+    const product = this.scales
+      ? quantizedGemm(rows, this.weight, this.scales, this.bias)
+      : gemm(rows, this.weight, this.bias);
+    const y = this.adapter ? this.adapter(product, rows) : product;
+    return y.reshape([...x.shape.slice(0, -1), outputSize]);
   }
 }
 
@@ -69,5 +89,5 @@ export function silu(x: Tensor): Tensor {
  */
 export function dropout(x: Tensor, rate: number, key: Tensor | undefined): Tensor {
   if (rate === 0 || key === undefined) return x;
-  return where(less(uniform(key, x.shape), rate), 0, x.mul(1 / (1 - rate)));
+  return where(bernoulli(key, x.shape, 1 - rate), x, 0).mul(1 / (1 - rate));
 }

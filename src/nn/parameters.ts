@@ -9,8 +9,11 @@ import { type NdArray, type Shape, sizeOf } from '../tensor/ndarray.ts';
 import { createRandom, foldSeed } from '../tensor/random.ts';
 import { fromNdArray, Tensor } from '../tensor/tensor.ts';
 
-/** How a weight starts: a constant, or normal with mean 0 and the given standard deviation. */
-export type Initializer = { readonly constant: number } | { readonly std: number };
+/** How a weight starts: a constant, normal with mean 0 and a standard deviation, or uniform between -bound and bound. */
+export type Initializer =
+  | { readonly constant: number }
+  | { readonly std: number }
+  | { readonly bound: number };
 
 export interface ParameterSpec {
   readonly shape: Shape;
@@ -23,6 +26,8 @@ export interface Parameters {
   get(name: string, shape: Shape, init: Initializer): Tensor;
   /** The scope one level down. */
   at(name: string | number): Parameters;
+  /** Adds to the output `[M, out]` of a linear layer here what an adapter makes of its input `[M, in]` (`stages/lora.ts`). */
+  readonly adapter?: (output: Tensor, input: Tensor) => Tensor;
 }
 
 function scope(path: string, resolve: (fullName: string, spec: ParameterSpec) => Tensor): Parameters {
@@ -55,7 +60,9 @@ export function initializeParameters(
     if ('constant' in init) data.fill(init.constant);
     else {
       const random = createRandom(foldSeed(seed, name));
-      for (let i = 0; i < data.length; i++) data[i] = init.std * random.normal();
+      const draw =
+        'std' in init ? () => init.std * random.normal() : () => init.bound * (2 * random.uniform() - 1);
+      for (let i = 0; i < data.length; i++) data[i] = draw();
     }
     weights[name] = { dtype: 'float32', shape, data };
   }
@@ -67,8 +74,13 @@ export function bindParameters(weights: Readonly<Record<string, Tensor | NdArray
   return scope('', (name) => {
     const weight = weights[name];
     if (!weight) throw new Error(`the weights lack ${name}`);
-    return weight instanceof Tensor ? weight : fromNdArray(weight);
+    return toTensor(weight);
   });
+}
+
+/** A weight as a tensor: a symbol stays one. */
+export function toTensor(weight: Tensor | NdArray): Tensor {
+  return weight instanceof Tensor ? weight : fromNdArray(weight);
 }
 
 /** Total number of weights. */

@@ -111,9 +111,7 @@ export async function createTrainer({
       rootVarianceCorrection: symbolic['rootVarianceCorrection'],
       coefficient: clipCoefficient(norm, options.maxGradientNorm),
     };
-    const outputs: Record<string, Tensor> = { loss: result.loss.reshape([]), gradientNorm: norm.reshape([]) };
-    for (const [name, metric] of Object.entries(result.metrics ?? {}))
-      outputs[`metric:${name}`] = metric.reshape([]);
+    const outputs: Record<string, Tensor> = {};
     names.forEach((name, i) => {
       const before = {
         parameter: weights[name],
@@ -125,6 +123,12 @@ export async function createTrainer({
       outputs[key('means', name)] = after.mean;
       outputs[key('variances', name)] = after.variance;
     });
+    // ONNX Runtime works backwards from the last output: with these last, the forward pass is over, and what only it needs
+    // is freed, before the backward pass begins.
+    outputs['gradientNorm'] = norm.reshape([]);
+    for (const [name, metric] of Object.entries(result.metrics ?? {}))
+      outputs[`metric:${name}`] = metric.reshape([]);
+    outputs['loss'] = result.loss.reshape([]);
     return outputs;
   });
   const executable = await runtime.compile(graph);

@@ -11,12 +11,13 @@
 
 import { type Message, type Rendered, renderConversation } from '../chat-format.ts';
 import type { ModelConfig } from '../config.ts';
-import { planBatches } from '../data/batches.ts';
+import { type Batches, planBatches } from '../data/batches.ts';
 import { type PackedRow, packConversations, stackRows } from '../data/pack.ts';
+import type { Text } from '../i18n.ts';
 import { GPT, MASKED } from '../model.ts';
 import { maskedMean } from '../nn/losses.ts';
 import { learningRateAt } from '../nn/optimizer.ts';
-import { bindParameters } from '../nn/parameters.ts';
+import { bindParameters, type Parameters } from '../nn/parameters.ts';
 import { createTrainer, createTrainState, type LossFunction } from '../nn/train-step.ts';
 import {
   arange,
@@ -28,6 +29,7 @@ import {
   logicalAnd,
   type NdArray,
   type Runtime,
+  type Spec,
   type Tensor,
   trace,
   where,
@@ -69,23 +71,29 @@ export function conversationMask(segments: Tensor): Tensor {
   return where(logicalAnd(same, notLater.reshape([1, 1, T, T])), 0, MASKED);
 }
 
-/** Mean cross entropy over the assistant's tokens; all inputs `[B, T]`, `lossMask` 1 where the target is trained on. */
-export function sftLoss(config: ModelConfig): LossFunction {
+/**
+ * Mean cross entropy over the assistant's tokens; all inputs `[B, T]`, `lossMask` 1 where the target is trained on.
+ *
+ * @param bind makes the parameters of the model from the weights that are trained: these alone, unless others are frozen
+ */
+export function sftLoss(
+  config: ModelConfig,
+  bind: (weights: Readonly<Record<string, Tensor>>, dropoutKey: Tensor) => Parameters = bindParameters,
+): LossFunction {
   return (weights, { ids, targets, lossMask, positions, segments, dropoutKey }) => {
-    const model = new GPT(bindParameters(weights), config);
+    const model = new GPT(bind(weights, dropoutKey), config);
     const { hidden } = model.forward(ids, { positions, mask: conversationMask(segments), dropoutKey });
     const { losses } = crossEntropy(model.logits(hidden), targets.reshape([targets.size]));
     return { loss: maskedMean(losses, lossMask.reshape([lossMask.size])) };
   };
 }
 
-export async function supervisedFineTune(
-  { runtime, config, tokenizer, seed, io }: StageContext,
-  pretrainedWeights: Readonly<Record<string, NdArray>>,
+/** The conversations as batches of packed rows, each epoch in an order of its own. Says what did not fit. */
+export function planConversations(
+  { config, tokenizer, seed, io }: StageContext,
   data: SftData,
   options: SftOptions,
-): Promise<StageResult> {
-  const { batchSize: B } = options;
+): Batches<{ readonly rows: readonly PackedRow[] }> {
   const T = config.contextLength;
   const render = (conversations: readonly Messages[]): Rendered[] =>
     conversations.map((messages) => renderConversation(tokenizer, messages));
@@ -105,7 +113,19 @@ export async function supervisedFineTune(
       en: `${report.tooLong} conversations are longer than the context of ${T} tokens (cut or skipped), ${report.fullyMasked} hold no answer to learn (skipped).`,
     });
   }
-  const batches = planBatches(readEpoch, options);
+  return planBatches(readEpoch, options);
+}
+
+export async function supervisedFineTune(
+  context: StageContext,
+  pretrainedWeights: Readonly<Record<string, NdArray>>,
+  data: SftData,
+  options: SftOptions,
+): Promise<StageResult> {
+  const { runtime, config, tokenizer, seed, io } = context;
+  const { batchSize: B } = options;
+  const T = config.contextLength;
+  const batches = planConversations(context, data, options);
   const { totalSteps } = batches;
   const schedule = {
     peak: options.learningRate,
@@ -115,23 +135,20 @@ export async function supervisedFineTune(
   };
 
   const state = io.resumed ? loadTrainState(io.resumed) : createTrainState(pretrainedWeights);
-  const evaluate = (weights: Readonly<Record<string, NdArray>>): Promise<number | undefined> =>
-    evaluateSft({ runtime, config, tokenizer, weights, conversations: data.heldOut });
+  const evaluate = (weights: Readonly<Record<string, NdArray>>): Promise<number | undefined> => {
+    const parameters = bindParameters(weights);
+    return evaluateSft({ runtime, config, tokenizer, parameters, conversations: data.heldOut });
+  };
   const before = io.resumed
     ? (io.resumed.state['before'] as number | undefined)
     : await evaluate(state.weights);
-  const trainer = await createTrainer({
-    runtime,
-    loss: sftLoss(config),
-    batch: batchOf(emptyRows(B, T), T),
-    state,
-  });
+  const trainer = await createTrainer({ runtime, loss: sftLoss(config), batch: sftBatchSpec(B, T), state });
 
   for (let step = state.step; step < totalSteps; step++) {
     const { epoch, rows } = batches.at(step);
-    const batch = batchOf(rows, T);
+    const batch = sftBatch(rows, keyOf(seed, step));
     const lr = learningRateAt(step, schedule);
-    const result = await trainer.step({ ...batch, dropoutKey: keyOf(seed, step) }, lr);
+    const result = await trainer.step(batch, lr);
     checkStep('sft', step + 1, result);
     io.log({
       step: step + 1,
@@ -147,26 +164,30 @@ export async function supervisedFineTune(
   const { weights } = trainer.state;
   await trainer.release();
   const after = await evaluate(weights);
-  const name = { zh: '留出对话 回答词元损失', en: 'held-out loss on answer tokens' };
-  return { weights, evaluations: after === undefined ? [] : [{ name, before, after, unit: 'nats' }] };
+  return {
+    weights,
+    evaluations: after === undefined ? [] : [{ name: HELD_OUT_LOSS, before, after, unit: 'nats' }],
+  };
 }
+
+export const HELD_OUT_LOSS: Text = { zh: '留出对话 回答词元损失', en: 'held-out loss on answer tokens' };
 
 /** Mean loss in nats over the assistant's tokens of conversations; undefined where there are none. */
 export async function evaluateSft(options: {
   readonly runtime: Runtime;
   readonly config: ModelConfig;
   readonly tokenizer: Tokenizer;
-  readonly weights: Readonly<Record<string, NdArray>>;
+  readonly parameters: Parameters;
   readonly conversations: readonly Messages[];
 }): Promise<number | undefined> {
-  const { runtime, config, tokenizer, weights, conversations } = options;
+  const { runtime, config, tokenizer, parameters, conversations } = options;
   const T = config.contextLength;
   const B = 8;
   const rendered = conversations.map((messages) => renderConversation(tokenizer, messages));
   const { rows } = packConversations(rendered, { contextLength: T });
   if (rows.length === 0) return undefined;
-  const model = new GPT(bindParameters(weights), config);
-  const { dropoutKey: _, ...spec } = batchOf(emptyRows(B, T), T);
+  const model = new GPT(parameters, config);
+  const { dropoutKey: _, ...spec } = sftBatchSpec(B, T);
   const executable = await runtime.compile(
     trace(spec, ({ ids, targets, positions, segments }) => {
       const { hidden } = model.forward(ids, { positions, mask: conversationMask(segments) });
@@ -177,7 +198,7 @@ export async function evaluateSft(options: {
   let count = 0;
   for (let start = 0; start < rows.length; start += B) {
     const part = [...rows.slice(start, start + B), ...emptyRows(B, T)].slice(0, B);
-    const batch = batchOf(part, T);
+    const batch = sftBatch(part, keyOf(0, 0));
     const { losses } = await executable.run(batch);
     for (let i = 0; i < B * T; i++) {
       total += Number(losses.data[i]) * Number(batch.lossMask.data[i]);
@@ -198,16 +219,22 @@ function emptyRows(count: number, T: number): PackedRow[] {
   }));
 }
 
-function batchOf(rows: readonly PackedRow[], T: number) {
-  const shape = [rows.length, T];
+/** The shapes of a batch. */
+export function sftBatchSpec(B: number, T: number): Record<string, Spec> {
+  return sftBatch(emptyRows(B, T), keyOf(0, 0));
+}
+
+/** Packed rows as what the loss reads. */
+export function sftBatch(rows: readonly PackedRow[], dropoutKey: NdArray): Record<string, NdArray> {
+  const shape = [rows.length, rows[0].ids.length];
   const { ids, targets, lossMask, positions, segments } = stackRows(rows);
   const int = (data: Int32Array): NdArray => ({ dtype: 'int32', shape, data });
   return {
     ids: int(ids),
     targets: int(targets),
-    lossMask: { dtype: 'float32', shape, data: lossMask } as NdArray,
+    lossMask: { dtype: 'float32', shape, data: lossMask },
     positions: int(positions),
     segments: int(segments),
-    dropoutKey: keyOf(0, 0),
+    dropoutKey,
   };
 }

@@ -71,7 +71,7 @@ export interface StageResult {
 }
 
 /** Throws a UserError when a step went wrong: what stands on disk is still good. */
-export function checkStep(stage: StageName, step: number, { loss, gradientNorm }: StepResult): void {
+export function checkStep(stage: string, step: number, { loss, gradientNorm }: StepResult): void {
   if (Number.isFinite(loss) && Number.isFinite(gradientNorm)) return;
   const what = Number.isFinite(loss) ? 'gradientNorm' : 'loss';
   throw new UserError({
@@ -81,7 +81,7 @@ export function checkStep(stage: StageName, step: number, { loss, gradientNorm }
 }
 
 /** Throws a UserError when a figure of a finished stage is no number: its weights are of no use. */
-export function checkEvaluations(stage: StageName, evaluations: readonly Evaluation[]): void {
+export function checkEvaluations(stage: string, evaluations: readonly Evaluation[]): void {
   const broken = evaluations.find(
     ({ before = 0, after }) => !Number.isFinite(before) || !Number.isFinite(after),
   );

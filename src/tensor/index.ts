@@ -8,6 +8,8 @@ export * from './primitives/fused.ts';
 export * from './primitives/index-ops.ts';
 export * from './primitives/matmul.ts';
 export * from './primitives/movement.ts';
+export * from './primitives/quantized.ts';
+export * from './primitives/random.ts';
 export * from './primitives/reduce.ts';
 export * from './random.ts';
 export type { Executable, Runtime } from './runtime/onnx-session.ts';

@@ -1,10 +1,10 @@
 /** @file The one data type of the system: a dense, row-major array with a shape and an element type. */
 
-/** Element types. `bool` is one byte per element, 0 or 1. */
-export type DType = 'float32' | 'int32' | 'int64' | 'bool';
+/** Element types. `bool` is one byte per element, 0 or 1; `int8` holds quantized weights. */
+export type DType = 'float32' | 'int32' | 'int64' | 'int8' | 'bool';
 
 /** Storage of each element type. */
-export type TypedArray = Float32Array | Int32Array | BigInt64Array | Uint8Array;
+export type TypedArray = Float32Array | Int32Array | BigInt64Array | Int8Array | Uint8Array;
 
 /** Sizes of the axes, outermost first; `[]` is a scalar. */
 export type Shape = readonly number[];
@@ -32,6 +32,8 @@ export function allocate(dtype: DType, size: number): TypedArray {
       return new Int32Array(size);
     case 'int64':
       return new BigInt64Array(size);
+    case 'int8':
+      return new Int8Array(size);
     case 'bool':
       return new Uint8Array(size);
   }

@@ -159,6 +159,8 @@ function store(values: readonly number[], dtype: DType): TypedArray {
       return Int32Array.from(values);
     case 'int64':
       return BigInt64Array.from(values, (value) => BigInt(value));
+    case 'int8':
+      return Int8Array.from(values);
     case 'bool':
       return Uint8Array.from(values, (value) => (value === 0 ? 0 : 1));
   }

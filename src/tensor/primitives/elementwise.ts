@@ -185,7 +185,7 @@ export const geluPrimitive = unary({
     const z = x.mul(Math.SQRT1_2);
     const distribution = erf(z).mul(0.5).add(0.5);
     const density = exp(neg(z.mul(z))).mul(1 / Math.sqrt(Math.PI));
-    return g.mul(distribution.add(z.mul(density)));
+    return distribution.add(z.mul(density)).mul(g);
   },
 });
 

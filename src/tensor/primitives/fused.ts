@@ -1,12 +1,10 @@
 /**
  * @file Primitives that are compositions by nature but are kept whole because runtimes have one fast kernel for them,
  * and because their gradients reuse what the forward pass computed: layer normalisation, rotary positions, cross
- * entropy, random numbers.
+ * entropy.
  */
 
-import { sizeOf } from '../ndarray.ts';
 import { apply, applyAll, definePrimitive, type Primitive } from '../primitive.ts';
-import { mix32 } from '../random.ts';
 import { scalar, type Tensor } from '../tensor.ts';
 import { exp, neg } from './elementwise.ts';
 import { scatterAdd } from './index-ops.ts';
@@ -208,54 +206,6 @@ export const crossEntropyPrimitive: Primitive<undefined> = definePrimitive({
   ],
 });
 
-interface UniformAttributes {
-  readonly shape: readonly number[];
-}
-
-/**
- * Uniform numbers in [0, 1), one per element: a hash of (key, position), see `random.ts`. `key` is an int32 scalar, so
- * that each step of a graph that is built once draws new numbers by feeding another key.
- */
-export const uniformPrimitive: Primitive<UniformAttributes> = definePrimitive<UniformAttributes>({
-  name: 'uniform',
-  shape: (_, { shape }) => [{ dtype: 'float32', shape }],
-  reference([key], _, [out]) {
-    const seed = mix32(Number(key.data[0]));
-    // 24 bits, so that the float32 is exact and never rounds up to 1.
-    return [
-      Float32Array.from({ length: sizeOf(out.shape) }, (_, i) => (mix32((i ^ seed) >>> 0) >>> 8) / 2 ** 24),
-    ];
-  },
-  onnx(builder, [key], { shape }) {
-    // 32-bit unsigned arithmetic carried out in int64, which every runtime has: keep the low 32 bits after each step.
-    const int64 = (value: number): string => builder.ints([value]);
-    const low32 = (x: string): string => builder.node('BitwiseAnd', [x, int64(0xffffffff)])[0];
-    const multiply = (x: string, factor: number): string => low32(builder.node('Mul', [x, int64(factor)])[0]);
-    const shift = (x: string, bits: number): string => builder.node('Div', [x, int64(2 ** bits)])[0];
-    const xor = (x: string, y: string): string => builder.node('BitwiseXor', [x, y])[0];
-    const mix = (value: string): string => {
-      let x = multiply(xor(value, shift(value, 16)), 0x7feb352d);
-      x = multiply(xor(x, shift(x, 15)), 0x846ca68b);
-      return xor(x, shift(x, 16));
-    };
-    const [wide] = builder.node('Cast', [key], { to: builder.elementType('int64') });
-    const seed = mix(low32(wide));
-    const [counter] = builder.node('Range', [
-      builder.constant({ dtype: 'int64', shape: [], data: BigInt64Array.of(0n) }),
-      builder.constant({ dtype: 'int64', shape: [], data: BigInt64Array.of(BigInt(sizeOf(shape))) }),
-      builder.constant({ dtype: 'int64', shape: [], data: BigInt64Array.of(1n) }),
-    ]);
-    const bits = shift(mix(xor(counter, seed)), 8);
-    const [floats] = builder.node('Cast', [bits], { to: builder.elementType('float32') });
-    const [scaled] = builder.node('Mul', [floats, builder.scalar(2 ** -24)]);
-    return builder.node('Reshape', [scaled, builder.ints(shape)]);
-  },
-  samples: () => [
-    { inputs: [indexArray([12345], [])], attributes: { shape: [4, 5] } },
-    { inputs: [indexArray([-7], [])], attributes: { shape: [3] } },
-  ],
-});
-
 /** Layer normalisation over the last axis. */
 export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor, epsilon = 1e-5): Tensor {
   return applyAll(layerNormPrimitive, [x, weight, bias], { epsilon })[0];
@@ -271,7 +221,3 @@ export function crossEntropy(logits: Tensor, targets: Tensor): { losses: Tensor;
   const [losses, logProbabilities] = applyAll(crossEntropyPrimitive, [logits, targets], undefined);
   return { losses, logProbabilities };
 }
-
-/** Uniform numbers in [0, 1) from an int32 scalar key. */
-export const uniform = (key: Tensor, shape: readonly number[]): Tensor =>
-  apply(uniformPrimitive, [key], { shape });

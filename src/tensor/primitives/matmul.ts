@@ -2,6 +2,7 @@
 
 import { sizeOf } from '../ndarray.ts';
 import { apply, definePrimitive, type Primitive } from '../primitive.ts';
+import { sameShape } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { sampleArray } from './samples.ts';
 
@@ -134,13 +135,13 @@ interface LinearAttributes {
   readonly transposeB: boolean;
 }
 
-/** `A B + bias` for matrices `[M, K]`, `[K, N]` and an optional bias `[N]`. */
+/** `A B + bias` for matrices `[M, K]`, `[K, N]` and an optional bias, of a row `[N]` or of the whole `[M, N]`. */
 export const gemmPrimitive: Primitive<LinearAttributes> = definePrimitive<LinearAttributes>({
   name: 'gemm',
   shape([a, b, bias], { transposeA, transposeB }) {
     const [m, k] = matrixOf(a.shape, transposeA);
     const [k2, n] = matrixOf(b.shape, transposeB);
-    const biasFits = bias === undefined || (bias.shape.length === 1 && bias.shape[0] === n);
+    const biasFits = bias === undefined || sameShape(bias.shape, [n]) || sameShape(bias.shape, [m, n]);
     if (a.shape.length !== 2 || b.shape.length !== 2 || k !== k2 || !biasFits) {
       throw new RangeError(`gemm: [${a.shape}] and [${b.shape}] do not fit together`);
     }
@@ -150,7 +151,8 @@ export const gemmPrimitive: Primitive<LinearAttributes> = definePrimitive<Linear
     const [m, k] = matrixOf(a.shape, transposeA);
     const n = out.shape[1];
     const result = new Float32Array(m * n);
-    if (bias) for (let i = 0; i < m; i++) result.set(bias.data as Float32Array, i * n);
+    if (bias)
+      for (let i = 0; i < result.length; i += bias.data.length) result.set(bias.data as Float32Array, i);
     multiply(
       a.data as Float32Array,
       b.data as Float32Array,
@@ -162,7 +164,7 @@ export const gemmPrimitive: Primitive<LinearAttributes> = definePrimitive<Linear
     );
     return [result];
   },
-  vjp([g], { inputs: [a, b], attributes: { transposeA, transposeB } }) {
+  vjp([g], { inputs: [a, b, bias], attributes: { transposeA, transposeB } }) {
     if (!g) return [];
     const da = transposeA
       ? gemm(b, g, undefined, { transposeA: transposeB, transposeB: true })
@@ -170,7 +172,7 @@ export const gemmPrimitive: Primitive<LinearAttributes> = definePrimitive<Linear
     const db = transposeB
       ? gemm(g, a, undefined, { transposeA: true, transposeB: transposeA })
       : gemm(a, g, undefined, { transposeA: !transposeA });
-    return [da, db, g.sum(0)];
+    return [da, db, bias?.rank === 1 ? g.sum(0) : g];
   },
   onnx: (builder, inputs, { transposeA, transposeB }) =>
     builder.node('Gemm', inputs, { transA: transposeA ? 1 : 0, transB: transposeB ? 1 : 0 }),
@@ -178,10 +180,12 @@ export const gemmPrimitive: Primitive<LinearAttributes> = definePrimitive<Linear
     const a = sampleArray([3, 4], [-1, 1], 1);
     const b = sampleArray([4, 5], [-1, 1], 2);
     const bias = sampleArray([5], [-1, 1], 3);
+    const matrix = sampleArray([3, 5], [-1, 1], 6);
     const bTransposed = sampleArray([5, 4], [-1, 1], 4);
     const aTransposed = sampleArray([4, 3], [-1, 1], 5);
     return [
       { inputs: [a, b, bias], attributes: { transposeA: false, transposeB: false } },
+      { inputs: [a, b, matrix], attributes: { transposeA: false, transposeB: false } },
       { inputs: [a, b], attributes: { transposeA: false, transposeB: false } },
       { inputs: [a, bTransposed, bias], attributes: { transposeA: false, transposeB: true } },
       { inputs: [aTransposed, b], attributes: { transposeA: true, transposeB: false } },
@@ -195,7 +199,7 @@ export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tenso
   return apply(matmulPrimitive, [a, b], { transposeA: false, transposeB: false, scale: 1, ...options });
 }
 
-/** Matrix product of `[M, K]` and `[K, N]`, plus a bias `[N]` on every row. */
+/** Matrix product of `[M, K]` and `[K, N]`, plus a bias `[N]` on every row, or another matrix `[M, N]`. */
 export function gemm(
   a: Tensor,
   b: Tensor,

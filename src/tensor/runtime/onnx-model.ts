@@ -11,7 +11,7 @@ import type { Tensor } from '../tensor.ts';
 import type { Graph } from '../trace.ts';
 
 /** `TensorProto.DataType` of each element type. */
-const ELEMENT_TYPE: Record<DType, number> = { float32: 1, int32: 6, int64: 7, bool: 9 };
+const ELEMENT_TYPE: Record<DType, number> = { float32: 1, int8: 3, int32: 6, int64: 7, bool: 9 };
 
 const IR_VERSION = 9;
 const OPSET_VERSION = 20;
@@ -69,11 +69,32 @@ function writeAttribute(writer: Writer, name: string, value: OnnxAttribute): voi
   }
 }
 
-function writeTensor(writer: Writer, name: string, { dtype, shape, data }: NdArray): void {
+/** A constant that is handed over beside the model, in the storage that it has, instead of being copied into it. */
+export interface ExternalConstant {
+  /** The name by which the model asks for it. */
+  readonly path: string;
+  readonly data: Uint8Array;
+}
+
+/** Constants of so many bytes and more stay outside the model. */
+const EXTERNAL_BYTES = 1024;
+
+function writeTensor(
+  writer: Writer,
+  name: string,
+  { dtype, shape, data }: NdArray,
+): ExternalConstant | undefined {
   for (const length of shape) whole(writer, 1, length);
   whole(writer, 2, ELEMENT_TYPE[dtype]);
   text(writer, 8, name);
-  writer.uint32((9 << 3) | 2).bytes(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  if (bytes.length < EXTERNAL_BYTES) {
+    writer.uint32((9 << 3) | 2).bytes(bytes);
+    return undefined;
+  }
+  message(writer, 13, (entry) => text(text(entry, 1, 'location'), 2, name));
+  whole(writer, 14, 1);
+  return { path: name, data: bytes };
 }
 
 function writeValueInfo(writer: Writer, name: string, dtype: DType, shape: Shape): void {
@@ -102,11 +123,15 @@ export function outputName(graph: Graph, name: string): string {
 }
 
 /** Lower a graph to the bytes of an ONNX model. Inputs and outputs keep their names (see `outputName`). */
-export function toOnnx(graph: Graph): Uint8Array {
+export function toOnnx(graph: Graph): {
+  readonly model: Uint8Array;
+  readonly external: readonly ExternalConstant[];
+} {
   const nodes: OnnxNode[] = [];
   const constants: { name: string; array: NdArray }[] = [];
   const names = new Map<Tensor, string>();
-  const known = new Map<string | TypedArray, string>();
+  const known = new Map<string, string>();
+  const storages = new Map<TypedArray, number>();
   let count = 0;
 
   const builder: OnnxBuilder = {
@@ -116,10 +141,12 @@ export function toOnnx(graph: Graph): Uint8Array {
       return results;
     },
     constant(array) {
+      const { dtype, shape, data } = array;
       // Small constants are shared by content, large ones by identity.
-      const key = array.data.length <= 16 ? `${array.dtype}|${array.shape}|${array.data}` : array.data;
+      if (!storages.has(data)) storages.set(data, storages.size);
+      const key = `${dtype}|${shape}|${data.length <= 16 ? data : `#${storages.get(data)}`}`;
       let name = known.get(key);
-      if (!name || array.data.length > 16) {
+      if (!name) {
         name = `c${count++}`;
         constants.push({ name, array });
         known.set(key, name);
@@ -158,6 +185,7 @@ export function toOnnx(graph: Graph): Uint8Array {
   }
   const final = (name: string): string => renamed.get(name) ?? name;
 
+  const external: ExternalConstant[] = [];
   const writer = protobuf.Writer.create();
   whole(writer, 1, IR_VERSION);
   text(writer, 2, 'my-llm');
@@ -174,7 +202,12 @@ export function toOnnx(graph: Graph): Uint8Array {
       });
     }
     text(g, 2, 'graph');
-    for (const { name, array } of constants) message(g, 5, (t) => writeTensor(t, name, array));
+    for (const { name, array } of constants) {
+      message(g, 5, (t) => {
+        const outside = writeTensor(t, name, array);
+        if (outside) external.push(outside);
+      });
+    }
     for (const [name, { dtype, shape }] of Object.entries(graph.inputs)) {
       message(g, 11, (info) => writeValueInfo(info, name, dtype, shape));
     }
@@ -191,5 +224,5 @@ export function toOnnx(graph: Graph): Uint8Array {
       whole(opset, 2, version);
     });
   }
-  return writer.finish();
+  return { model: writer.finish(), external };
 }

@@ -51,7 +51,11 @@ export function createOnnxRuntime(
   return {
     name: options.name,
     async compile(graph) {
-      const session = await ort.InferenceSession.create(toOnnx(graph), options.session);
+      const { model, external } = toOnnx(graph);
+      const session = await ort.InferenceSession.create(model, {
+        ...options.session,
+        externalData: external,
+      });
       const wrap = ({ dtype, data, shape }: NdArray): OrtTensor =>
         new ort.Tensor(dtype as 'float32', data as Float32Array, shape);
       const outputNames = Object.keys(graph.outputs);

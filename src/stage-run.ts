@@ -1,0 +1,73 @@
+/**
+ * @file A stage while it runs: the side that touches disk and terminal. Progress is resumed where it fits, figures are
+ * logged, and the state is saved now and then.
+ */
+
+import type { Text } from './i18n.ts';
+import { openMetrics } from './metrics.ts';
+import { loadProgress, saveProgress } from './run-folder.ts';
+import type { StageIo, StepRecord } from './stages/stage.ts';
+
+/** What the caller shows of one stage. */
+export interface StageUi {
+  starts(resumedAt: number | undefined): void;
+  step(record: StepRecord & { readonly tokensPerSecond: number }): void;
+  note(message: Text): void;
+  /** Whether the person asked to stop; the state is then saved and the stage ends with `Interrupted`. */
+  readonly interrupted: boolean;
+}
+
+/** Thrown between two steps after the state was saved. */
+export class Interrupted extends Error {}
+
+/** Start a stage, or go on with it where it was interrupted under the same fingerprint. */
+export function openStage(
+  options: {
+    readonly stage: string;
+    /** Of everything that the result depends on. */
+    readonly fingerprint: string;
+    readonly out: string;
+    readonly restart: boolean;
+    /** Seconds between saves of the state in progress. */
+    readonly saveInterval: number;
+  },
+  ui: StageUi,
+): { io: StageIo; seconds: () => number; close: () => void } {
+  const { stage, fingerprint, out, restart, saveInterval } = options;
+  const resumed = restart ? undefined : loadProgress(out, stage, fingerprint);
+  const secondsBefore = Number(resumed?.state['seconds'] ?? 0);
+  const stepBefore = Number(resumed?.state['loggedStep'] ?? 0);
+  const startedAt = performance.now();
+  const seconds = (): number => secondsBefore + (performance.now() - startedAt) / 1000;
+  const metrics = openMetrics(out, { resumeAt: { stage, step: stepBefore } });
+  let savedAt = performance.now();
+  let stepAt = performance.now();
+  let loggedStep = stepBefore;
+  ui.starts(resumed ? stepBefore : undefined);
+  const io: StageIo = {
+    resumed,
+    log(record) {
+      const now = performance.now();
+      const tokensPerSecond = (record.tokens * 1000) / (now - stepAt);
+      stepAt = now;
+      loggedStep = record.step;
+      const { step, lr, loss, gradientNorm, figures } = record;
+      metrics.log({ stage, step, loss, lr, tokensPerSecond, gradientNorm, ...figures });
+      ui.step({ ...record, tokensPerSecond });
+    },
+    note: ui.note,
+    offer(make) {
+      const due = performance.now() - savedAt >= saveInterval * 1000;
+      if (!due && !ui.interrupted) return;
+      const { tensors, state } = make();
+      saveProgress(out, stage, fingerprint, {
+        tensors,
+        state: { ...state, loggedStep, seconds: seconds() },
+      });
+      savedAt = performance.now();
+      stepAt = savedAt;
+      if (ui.interrupted) throw new Interrupted();
+    },
+  };
+  return { io, seconds, close: () => metrics.close() };
+}
