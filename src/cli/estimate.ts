@@ -13,7 +13,8 @@ const EFFICIENCY = 0.75;
 /** Tokens per character of Chinese text with a vocabulary of a few thousand. */
 const TOKENS_PER_CHARACTER = 0.75;
 const TOKENS_PER_EXERCISE_DOCUMENT = 110;
-const TOKENS_PER_EXERCISE = 45;
+/** With its share of a drill. */
+const TOKENS_PER_EXERCISE = 55;
 const FIXED_SECONDS = 12;
 
 /** Seconds for the stages that are not skipped: their floating-point operations over the measured speed. */
@@ -38,7 +39,8 @@ export async function estimateSeconds(options: {
     sft: sft.epochs * (text(data.sft) * 0.6 + beside(data.sft, sft.generatedTasks * TOKENS_PER_EXERCISE)),
     reward: reward.epochs * text(data.reward) * 1.5,
     rlhf: rlhf.episodes * rowLength * (rlhf.ppoEpochs + 1.5),
-    rlvf: rlvf.iterations * rlvf.questions * rlvf.groupSize * rowLength * 1.8,
+    // All questions are answered, some are learned from.
+    rlvf: rlvf.iterations * rlvf.groupSize * rowLength * (0.6 * rlvf.questions + 1.3 * rlvf.keptQuestions),
   };
   const total = Object.entries(tokens).reduce(
     (sum, [stage, count]) => sum + (skip.has(stage as StageName) ? 0 : count),
