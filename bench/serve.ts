@@ -40,7 +40,9 @@ export interface ServeBench {
 }
 
 const TOKENS = 128;
-const ROUNDS = 3;
+/** One client a few times, then all at once, so often: machines drift, and only what is measured in turn can be compared. */
+const ROUNDS = 5;
+const ALONE = 4;
 const MALFORMED = 1000;
 
 export async function benchServe(options: {
@@ -61,10 +63,13 @@ export async function benchServe(options: {
 
     // The graphs for each size of the batch are compiled when it first occurs.
     await round(url, clients);
-    const alone = [];
-    for (let i = 0; i < 4 * ROUNDS; i++) alone.push(await stream(url, i));
+    await stream(url, 0);
+    const alone: Streamed[] = [];
     const rounds: Round[] = [];
-    for (let i = 0; i < ROUNDS; i++) rounds.push(await round(url, clients));
+    for (let i = 0; i < ROUNDS; i++) {
+      for (let seed = 0; seed < ALONE; seed++) alone.push(await stream(url, seed));
+      rounds.push(await round(url, clients));
+    }
 
     const { served } = await sendMalformed(url, MALFORMED);
     const after = await answer(url, question);
