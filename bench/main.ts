@@ -6,11 +6,13 @@ import {
   createCommand,
   createSubcommand,
   integer,
+  number,
   parseCommand,
   runCommand,
 } from '../src/cli/options.ts';
 import { type Text, text } from '../src/i18n.ts';
 import { benchDecode } from './decode.ts';
+import { benchLora } from './lora.ts';
 import { benchNanoGpt } from './nanogpt.ts';
 import { benchServe } from './serve.ts';
 import { benchTokenizer } from './tokenizer.ts';
@@ -54,6 +56,28 @@ await runCommand(async () => {
       64,
     )
     .action(async ({ json, ...options }) => show(await benchServe(options), json));
+  add('lora', {
+    zh: '一步 LoRA 与一步全量微调：时间和内存',
+    en: 'a step of LoRA and one of full fine-tuning: time and memory',
+  })
+    .option(
+      '--preset <name>',
+      describe('模型规模', 'size of the model'),
+      choice(['nano', 'mini', 'small']),
+      'mini',
+    )
+    .option('--batch <n>', describe('批大小', 'batch size'), whole, 4)
+    .option('--context <n>', describe('上下文长度', 'context length'), whole, 256)
+    .option('--r <n>', describe('LoRA 的秩', 'rank of LoRA'), whole, 8)
+    .option(
+      '--dropout <p>',
+      describe('LoRA 的 dropout', 'dropout of LoRA'),
+      number({ min: 0, below: 1 }),
+      0.05,
+    )
+    .option('--quantize-base', describe('把冻结的权重存成 8 位', 'keep the frozen weights in 8 bits'), false)
+    .option('--steps <n>', describe('测量的步数', 'steps to measure'), whole, 6)
+    .action(async ({ json, ...options }) => show(await benchLora(options), json));
   add('nanogpt', { zh: 'nanoGPT 的 CPU 配置，逐字符训练', en: "nanoGPT's CPU configuration, on characters" })
     .argument('<file>', describe('文本文件', 'a text file'))
     .option('--steps <n>', describe('训练步数', 'training steps'), whole, 2000)
