@@ -14,6 +14,7 @@ import {
   preferences,
   pretrainDocuments,
   type SourceText,
+  spoiltPairs,
   tokenizerTexts,
   verifiableTasks,
 } from './data/datasets.ts';
@@ -175,17 +176,24 @@ function planStages(
         train: (context) => supervisedFineTune(context, need('pretrain').params, chatData, settings),
       };
     },
-    reward: () => ({
-      dependsOn: [fingerprint('sft'), recipe.reward, data.reward],
-      start: () => need('sft'),
-      train: (context) =>
-        trainRewardModel(
-          context,
-          need('sft').params,
-          { pairs: pairs.train, heldOut: pairs.heldOut },
-          recipe.reward,
-        ),
-    }),
+    reward() {
+      const { generatedPairs, ...settings } = recipe.reward;
+      const generate =
+        data.reward.own || data.sft.own
+          ? undefined
+          : (epoch: number) => spoiltPairs(chats, pairs, generatedPairs, seed, epoch);
+      return {
+        dependsOn: [fingerprint('sft'), recipe.reward, data.reward, data.sft],
+        start: () => need('sft'),
+        train: (context) =>
+          trainRewardModel(
+            context,
+            need('sft').params,
+            { pairs: pairs.train, generate, heldOut: pairs.heldOut },
+            settings,
+          ),
+      };
+    },
     rlhf() {
       requireSameTokens(need('sft'), need('reward'), out);
       return {

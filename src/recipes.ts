@@ -12,7 +12,8 @@ export interface Recipe {
   readonly pretrain: PretrainOptions & { readonly generatedDocuments: number };
   /** `generatedTasks`: exercises made anew for each epoch, beside the bundled conversations. */
   readonly sft: SftOptions & { readonly generatedTasks: number };
-  readonly reward: RewardOptions;
+  /** `generatedPairs`: answers spoilt on purpose, made anew for each epoch, beside the bundled pairs. */
+  readonly reward: RewardOptions & { readonly generatedPairs: number };
   readonly rlhf: RlhfOptions;
   readonly rlvf: RlvfOptions;
 }
@@ -33,7 +34,7 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
   nano: {
     pretrain: { epochs: 1, batchSize: 16, learningRate: 3e-3, warmupSteps: 10, generatedDocuments: 100 },
     sft: { epochs: 3, batchSize: 16, learningRate: 3e-3, generatedTasks: 600 },
-    reward: { epochs: 2, batchSize: 16, learningRate: 1e-3 },
+    reward: { epochs: 2, batchSize: 16, learningRate: 1e-3, generatedPairs: 200 },
     rlhf: { ...RLHF, episodes: 96, batchSize: 16, miniBatchSize: 8, learningRate: 1e-3, maxNewTokens: 24 },
     rlvf: {
       iterations: 10,
@@ -47,9 +48,9 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
     },
   },
   mini: {
-    pretrain: { epochs: 5, batchSize: 4, learningRate: 1e-3, warmupSteps: 100, generatedDocuments: 300 },
-    sft: { epochs: 12, batchSize: 4, learningRate: 1e-3, generatedTasks: 1800 },
-    reward: { epochs: 2, batchSize: 16, learningRate: 2e-4 },
+    pretrain: { epochs: 5, batchSize: 4, learningRate: 1e-3, warmupSteps: 100, generatedDocuments: 200 },
+    sft: { epochs: 10, batchSize: 4, learningRate: 1e-3, generatedTasks: 2000 },
+    reward: { epochs: 2, batchSize: 16, learningRate: 2e-4, generatedPairs: 800 },
     rlhf: {
       ...RLHF,
       episodes: 1024,
@@ -65,7 +66,7 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
       keptQuestions: 4,
       groupSize: 8,
       learningRate: 2e-4,
-      maxNewTokens: 48,
+      maxNewTokens: 64,
       temperature: 1,
       klCoefficient: 0.05,
     },
@@ -73,7 +74,7 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
   small: {
     pretrain: { epochs: 8, batchSize: 16, learningRate: 8e-4, warmupSteps: 50, generatedDocuments: 600 },
     sft: { epochs: 10, batchSize: 16, learningRate: 3e-4, generatedTasks: 1500 },
-    reward: { epochs: 2, batchSize: 16, learningRate: 5e-5 },
+    reward: { epochs: 2, batchSize: 16, learningRate: 5e-5, generatedPairs: 800 },
     rlhf: { ...RLHF, episodes: 960, batchSize: 32, miniBatchSize: 16, learningRate: 1e-4, maxNewTokens: 48 },
     rlvf: {
       iterations: 60,

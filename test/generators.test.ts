@@ -134,9 +134,9 @@ describe('arithmetic', () => {
   it('answers what was asked, with working or without', () => {
     const tasks = sample('train', 'math');
     const worked = tasks.filter(({ answer }) => answer.includes('，')).length / tasks.length;
-    // Half of the answers, less the facts that need no working.
-    expect(worked).toBeGreaterThan(0.35);
-    expect(worked).toBeLessThan(0.45);
+    // Four of ten answers, less the facts that need no working.
+    expect(worked).toBeGreaterThan(0.28);
+    expect(worked).toBeLessThan(0.38);
     for (const { prompt, answer, expected } of tasks) {
       const [, bare, result, restated, steps, told] =
         /^(?:(\d+[-+×]\d+)=(\d+)|(\d+[-+]\d+)：(\d[^得]+)，得(\d+))。$/.exec(answer)!;
@@ -336,9 +336,12 @@ describe('logic', () => {
     const tasks = sample('train', 'logic').filter(({ key }) => /^(compare|weekday)/.test(key));
     for (const { prompt, answer } of tasks) {
       const given = prompt.slice(0, prompt.lastIndexOf('。'));
-      const steps = answer.split('，').filter((step) => !/^(不知道|只知道|问的是|所以)/.test(step));
+      const steps = answer
+        .split('：')[1]
+        .split('，')
+        .filter((step) => !/^(不知道|可能|所以|往)/.test(step));
       for (const step of steps) {
-        const claim = step.replace('就', '');
+        const claim = step.replace('就是', '');
         expect([prompt, step, solve(`${given}。${claim}吗？`)]).toEqual([prompt, step, '是']);
       }
     }
@@ -346,8 +349,8 @@ describe('logic', () => {
 
   it('answers in one form, shortly', () => {
     for (const { prompt, answer } of sample('train', 'logic')) {
-      expect(answer).toMatch(/^[^。]+，所以(是|不是|不一定)。$/);
-      expect(prompt).toMatch(/吗？$/);
+      expect(answer).toMatch(/^[^。：]+：[^。：]+，所以(是|不是|不一定)。$/);
+      expect(prompt.endsWith(`。${answer.split('：')[0]}吗？`)).toBe(true);
       expect(prompt.length + answer.length).toBeLessThan(130);
     }
   });

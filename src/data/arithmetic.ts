@@ -156,7 +156,7 @@ function suitsStory({ left, operator, right }: Fact): boolean {
 }
 
 /** Share of the model answers that show no working. */
-const BARE_SHARE = 0.5;
+const BARE_SHARE = 0.6;
 
 /** A random question of a split. */
 export function arithmeticTask(random: Random, split: Split): GeneratedTask {

@@ -4,6 +4,7 @@ import type { Message } from '../chat-format.ts';
 import { UserError } from '../errors.ts';
 import { createRandom, foldSeed, type Random } from '../tensor/random.ts';
 import { verifierFor } from '../verifiers.ts';
+import { corruptedPairs, exchangesOf } from './corruptions.ts';
 import {
   type PreferencePair,
   parseConversations,
@@ -59,6 +60,19 @@ export function preferences({ name, text }: SourceText): Split<PreferencePair> {
   });
 }
 
+/** `count` pairs of a good answer and a spoilt one for one epoch; no question is among the held-out pairs. */
+export function spoiltPairs(
+  chats: Split<readonly Message[]>,
+  pairs: Split<PreferencePair>,
+  count: number,
+  seed: number,
+  epoch: number,
+): PreferencePair[] {
+  const hidden = new Set(pairs.heldOut.map(({ prompt }) => firstQuestion(prompt)));
+  const usable = chats.train.filter((messages) => !hidden.has(firstQuestion(messages)));
+  return corruptedPairs(exchangesOf(usable), count, foldSeed(foldSeed(seed, 'spoilt pairs'), epoch));
+}
+
 /** Tasks that a program can check; `draw` mixes those of the file with fresh ones. */
 export function verifiableTasks(
   source: SourceText,
@@ -112,10 +126,8 @@ const EXERCISES_PER_DRILL = 5;
 /** `count` exercises with model answers for one epoch of fine-tuning, and drills of the one-digit facts in them. */
 export function exerciseConversations(count: number, seed: number, epoch: number): (readonly Message[])[] {
   const epochSeed = foldSeed(foldSeed(seed, 'exercises'), epoch);
-  // Sums come in two styles, and each wants its practice.
-  const types = ['math', 'math', 'logic'] as const;
   return [
-    ...generateTasks({ count, seed: epochSeed, split: 'train', types }),
+    ...generateTasks({ count, seed: epochSeed, split: 'train' }),
     ...generateDrills({ count: Math.round(count / EXERCISES_PER_DRILL), seed: epochSeed }),
   ].map(toConversation);
 }

@@ -19,6 +19,8 @@ const MAKERS: Readonly<Record<TaskType, (random: Random, split: Split) => Genera
   math: arithmeticTask,
   logic: logicTask,
 };
+/** Stands above exercises, so that they are not expected where prose begins. */
+const HEADING = '练习题';
 /** So many repetitions in a row are thrown away before one is let through. */
 const ATTEMPTS = 100;
 
@@ -69,7 +71,8 @@ export function generatePretrainDocuments(options: { count: number; seed: number
   requireCount(options.count);
   const random = createRandom(foldSeed(options.seed, 'pretraining documents'));
   const makers = [() => arithmeticDocument(random), () => logicDocument(random)];
-  return generate(options.count, makers, (document) => document);
+  const documents = generate(options.count, makers, (document) => document);
+  return documents.map((document) => `${HEADING}\n${document}`);
 }
 
 /** `count` things from the makers in turn, no text twice while there are others. */

@@ -11,22 +11,25 @@ function randomPuzzle(random: Random, split: Split): Puzzle {
   const family = random.pick(PUZZLE_FAMILIES);
   let puzzle = family(random);
   while (puzzle.verdict !== verdict || !isInSplit(puzzle.key, split)) puzzle = family(random);
-  const premises = random.uniform() < 0.2 ? random.shuffle(puzzle.premises) : puzzle.premises;
+  const { premises } = puzzle;
   // Short premises may share a sentence: 小明比小红高，小红比小刚高。
   const share = random.uniform() < 0.35 && premises.every((premise) => !/[，、]/.test(premise));
   return { ...puzzle, premises: share ? [premises.join('，')] : premises };
 }
 
-function promptOf({ premises, question }: Puzzle): string {
-  return `${premises.join('。')}。${question}`;
+function promptOf({ premises, claim }: Puzzle): string {
+  return `${premises.join('。')}。${claim}吗？`;
 }
 
-/** First the decisive step, then the verdict: what is written already helps to find what comes next. */
-function answerOf({ verdict, reason }: Puzzle): string {
-  return `${reason}，所以${verdict}。`;
+/**
+ * First the claim again, then the way to the verdict step by step (Wei et al. 2022, "Chain-of-Thought Prompting"): what
+ * each step needs then stands shortly before it.
+ */
+function answerOf({ claim, verdict, steps }: Puzzle): string {
+  return `${claim}：${steps.join('，')}，所以${verdict}。`;
 }
 
-/** A random puzzle of a split, with an answer of the form `……，所以是。` */
+/** A random puzzle of a split, with an answer of the form `问的事：……，所以是。` */
 export function logicTask(random: Random, split: Split): GeneratedTask {
   const puzzle = randomPuzzle(random, split);
   return {
@@ -41,13 +44,10 @@ export function logicTask(random: Random, split: Split): GeneratedTask {
 // Texts for pretraining
 
 /** The same step of thought as prose. What the premises say already is not repeated. */
-function argue({ premises, question, verdict, reason }: Puzzle): string {
+function argue({ premises, claim, verdict, steps }: Puzzle): string {
   const given = premises.join('。');
-  const claim = question.replace('吗？', '');
   const conclusion = { 是: `所以${claim}`, 不是: `所以说“${claim}”不对`, 不一定: `所以说“${claim}”不一定对` };
-  const said = (step: string): boolean =>
-    given.includes(step) || step === claim || step.replace('就', '') === claim;
-  const because = reason.split('，').filter((step) => !said(step));
+  const because = steps.filter((step) => !given.includes(step) && step !== claim);
   return `${given}。${because.length === 0 ? '' : `因为${because.join('，')}，`}${conclusion[verdict]}。`;
 }
 

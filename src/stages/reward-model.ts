@@ -52,6 +52,8 @@ export interface RewardOptions {
 
 export interface RewardData {
   readonly pairs: readonly PreferencePair[];
+  /** Further pairs for one epoch, made anew from its number alone. */
+  readonly generate?: (epoch: number) => readonly PreferencePair[];
   readonly heldOut: readonly PreferencePair[];
 }
 
@@ -122,10 +124,12 @@ export async function trainRewardModel(
     config.contextLength,
   );
   const T = longestOf([...pairs.rendered, ...heldOut.rendered]);
-  const batches = planBatches(
-    (epoch) => ({ rows: createRandom(foldSeed(foldSeed(seed, 'reward'), epoch)).shuffle(pairs.rendered) }),
-    options,
-  );
+  const readEpoch = (epoch: number): { rows: readonly RenderedPair[] } => {
+    const generated = renderPairs(tokenizer, data.generate?.(epoch) ?? [], T).rendered;
+    const random = createRandom(foldSeed(foldSeed(seed, 'reward'), epoch));
+    return { rows: random.shuffle([...pairs.rendered, ...generated]) };
+  };
+  const batches = planBatches(readEpoch, options);
   const { totalSteps } = batches;
   const schedule = {
     peak: options.learningRate,

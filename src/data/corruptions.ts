@@ -1,0 +1,90 @@
+/**
+ * @file Worse answers without end: what a small model does wrong, made on purpose from good answers. Preference pairs
+ * that people wrote teach tact and truth; these teach what no pair needs a person for, that an answer should be about the
+ * question, in order, said once, and finished.
+ */
+
+import type { Message } from '../chat-format.ts';
+import { createRandom, type Random } from '../tensor/random.ts';
+import type { PreferencePair } from './formats.ts';
+
+/** A question and a good answer to it. */
+interface Exchange {
+  readonly prompt: readonly Message[];
+  readonly answer: string;
+}
+
+type Corruption = (random: Random, answer: string, other: string) => string;
+
+/** By the category of the pairs. `other` is a good answer to another question. */
+export const CORRUPTIONS: Readonly<Record<string, Corruption>> = {
+  off_topic: (_random, _answer, other) => other,
+  unfinished(random, answer) {
+    const end = 1 + Math.floor(answer.length * (0.25 + 0.6 * random.uniform()));
+    return answer.slice(0, Math.min(end, answer.length - 3));
+  },
+  repetitive(random, answer) {
+    const clauses = clausesOf(answer);
+    const start = random.integer(Math.max(1, answer.length - 6));
+    const piece =
+      random.uniform() < 0.5 ? random.pick(clauses) : answer.slice(start, start + 2 + random.integer(5));
+    const again = piece.repeat(3 + random.integer(5));
+    // It may begin well before it gets stuck.
+    return random.uniform() < 0.5 ? again : `${clauses[0]}${again}`;
+  },
+  garbled(random, answer, other) {
+    if (random.uniform() < 0.3) {
+      const [mine, others] = [clausesOf(answer), clausesOf(other)];
+      return random
+        .shuffle([...mine, ...others])
+        .slice(0, mine.length + 1)
+        .join('');
+    }
+    const pieces = [...piecesOf(random, answer), ...(random.uniform() < 0.5 ? piecesOf(random, other) : [])];
+    const length = answer.length * (0.6 + 0.8 * random.uniform());
+    return `${random.shuffle(pieces).join('').slice(0, Math.max(4, length))}。`;
+  },
+};
+
+/** Clauses with their punctuation. */
+function clausesOf(answer: string): string[] {
+  return answer.match(/[^，。！？；：、]+[，。！？；：、]*/g) ?? [answer];
+}
+
+/** One to four characters each, without punctuation. */
+function piecesOf(random: Random, answer: string): string[] {
+  const characters = [...answer.replace(/[^\p{L}\p{N}]/gu, '')];
+  const pieces: string[] = [];
+  for (let start = 0; start < characters.length; start += pieces[pieces.length - 1].length)
+    pieces.push(characters.slice(start, start + 1 + random.integer(4)).join(''));
+  return pieces;
+}
+
+/** `count` pairs of a good answer and a corrupted one, the kinds in turn. */
+export function corruptedPairs(
+  exchanges: readonly Exchange[],
+  count: number,
+  seed: number,
+): PreferencePair[] {
+  if (exchanges.length < 2) return [];
+  const random = createRandom(seed);
+  const kinds = Object.keys(CORRUPTIONS);
+  return Array.from({ length: count }, (_, i) => {
+    const category = kinds[i % kinds.length];
+    for (;;) {
+      const { prompt, answer } = random.pick(exchanges);
+      const other = random.pick(exchanges).answer;
+      const rejected = CORRUPTIONS[category](random, answer, other);
+      if (rejected !== answer && rejected !== '' && other !== answer)
+        return { prompt, chosen: answer, rejected, category };
+    }
+  });
+}
+
+/** The last answer of each conversation, and what was said before it. */
+export function exchangesOf(conversations: readonly (readonly Message[])[]): Exchange[] {
+  return conversations.flatMap((messages) => {
+    const last = messages.findLastIndex(({ role }) => role === 'assistant');
+    return last < 1 ? [] : [{ prompt: messages.slice(0, last), answer: messages[last].content }];
+  });
+}
