@@ -184,16 +184,9 @@ export function loadLora(adapter: string | StoredAdapter, model: BaseModel, name
     });
   }
   const options = { ...rest, targetModules };
-  const specs = loraParameters(model.config, options);
-  checkTensors(tensors, peftShapes(specs, model.config), options.r, dir, name);
-  const result = fromPeft(tensors, specs, model.config);
-  if ('different' in result) {
-    throw mismatch(dir, {
-      zh: `的 ${result.different} 与同一层的另一部分不同，而 ${name} 的 c_attn 只有一个 A`,
-      en: `has a ${result.different} that differs from the other parts of its layer, but c_attn of ${name} has a single A`,
-    });
-  }
-  return { options, weights: result.weights };
+  const expected = peftShapes(loraParameters(model.config, options), model.config);
+  checkTensors(tensors, expected, options.r, dir, name);
+  return fromPeft(tensors, options, model.config);
 }
 
 function checkTensors(

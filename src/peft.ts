@@ -8,7 +8,7 @@
  */
 
 import type { ModelConfig } from './config.ts';
-import type { Lora, LoraOptions, TargetModule } from './stages/lora.ts';
+import { type Lora, type LoraOptions, loraParameters, type TargetModule } from './stages/lora.ts';
 import type { NdArray } from './tensor/index.ts';
 
 /** What Hugging Face calls the form of a model. */
@@ -135,35 +135,46 @@ export function peftShapes(
 }
 
 /**
- * The inverse of `toPeft`, for tensors of the right names and shapes.
- * @param specs the matrices to read
- * @returns the adapter's weights, or the name of a tensor whose `A` differs from that of the layer that it is a part of
+ * The inverse of `toPeft`, for tensors of the names and shapes that `peftShapes` tells.
+ *
+ * PEFT gives Llama's query, key and value an `A` each, where our `c_attn` has one for all of its outputs. Adapters whose
+ * three differ are read all the same, with a rank three times as large: `A` is the three side by side, and an output's
+ * column of `B` has numbers beside its own only. All layers have one rank, so the others are filled up with zeros.
  */
 export function fromPeft(
   tensors: Readonly<Record<string, NdArray>>,
-  specs: Readonly<Record<string, { readonly shape: readonly number[] }>>,
+  options: LoraOptions,
   config: ModelConfig,
-): { readonly weights: Record<string, NdArray> } | { readonly different: string } {
+): Lora {
+  const { r, alpha } = options;
+  const specs = loraParameters(config, options);
+  const adapted = Object.keys(specs).flatMap((name) => /^(.*)\.lora_A$/.exec(name)?.[1] ?? []);
+  const layersOf = (path: string): PeftLayer[] => peftLayers(config, path, specs[`${path}.lora_B`].shape[1]);
+  const shareA = (path: string): boolean => {
+    const [first, ...others] = layersOf(path).map(({ name }) => tensors[`${name}.lora_A.weight`].data);
+    return others.every((other) => other.every((value, i) => value === first[i]));
+  };
+  const parts = Math.max(...adapted.map((path) => (shareA(path) ? 1 : layersOf(path).length)));
+  const rank = parts * r;
   const weights: Record<string, NdArray> = {};
-  for (const [name, { shape }] of Object.entries(specs)) {
-    const path = /^(.*)\.lora_B$/.exec(name)?.[1];
-    if (path === undefined) continue;
-    const [r, outputSize] = shape;
-    const data = new Float32Array(r * outputSize);
-    const layers = peftLayers(config, path, outputSize);
-    const A = tensors[`${layers[0].name}.lora_A.weight`];
-    for (const { name: layer, columns } of layers) {
-      const other = tensors[`${layer}.lora_A.weight`];
-      if (A.data.some((value, i) => value !== other.data[i])) return { different: `${layer}.lora_A.weight` };
-      const B = tensors[`${layer}.lora_B.weight`].data;
-      columns.forEach((column, row) => {
-        for (let k = 0; k < r; k++) data[k * outputSize + column] = Number(B[row * r + k]);
-      });
-    }
-    weights[`${path}.lora_A`] = transposed(A);
-    weights[name] = { dtype: 'float32', shape, data };
+  for (const path of adapted) {
+    const [inputSize, outputSize] = [specs[`${path}.lora_A`].shape[0], specs[`${path}.lora_B`].shape[1]];
+    const [A, B] = [new Float32Array(inputSize * rank), new Float32Array(rank * outputSize)];
+    const shared = shareA(path);
+    layersOf(path).forEach(({ name, columns }, part) => {
+      const start = shared ? 0 : part * r;
+      const [theirA, theirB] = ['A', 'B'].map((each) => tensors[`${name}.lora_${each}.weight`].data);
+      for (let k = 0; k < r; k++) {
+        for (let i = 0; i < inputSize; i++) A[i * rank + start + k] = Number(theirA[k * inputSize + i]);
+        columns.forEach((column, row) => {
+          B[(start + k) * outputSize + column] = Number(theirB[row * r + k]);
+        });
+      }
+    });
+    weights[`${path}.lora_A`] = { dtype: 'float32', shape: [inputSize, rank], data: A };
+    weights[`${path}.lora_B`] = { dtype: 'float32', shape: [rank, outputSize], data: B };
   }
-  return { weights };
+  return { options: { ...options, r: rank, alpha: parts * alpha }, weights };
 }
 
 function transposed({ shape: [rows, columns], data }: NdArray): NdArray {
