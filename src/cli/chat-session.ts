@@ -1,7 +1,7 @@
 /** @file A conversation and the model that takes part in it, without the terminal around them. */
 
 import { join } from 'node:path';
-import { loadLora } from '../adapter.ts';
+import { fingerprintOf, loadLora, readAdapter } from '../adapter.ts';
 import { type BestOf, createBestOf } from '../best-of.ts';
 import { fitHistory, type Message, renderPrompt } from '../chat-format.ts';
 import { type Checkpoint, STAGE_FOLDERS } from '../checkpoint.ts';
@@ -218,7 +218,14 @@ export async function createChatSession(options: ChatSessionOptions): Promise<Ch
     async useAdapter(given) {
       if (given === undefined) return change(base);
       const name = adapterFolder(given, requireFolder());
-      await change(base, { name, lora: loadLora(name, base, base.stage) });
+      const stored = readAdapter(name);
+      if (stored.base !== undefined && stored.base !== fingerprintOf(base.params)) {
+        throw new UserError({
+          zh: `适配器 ${name} 属于另一个模型（${stored.baseName}）；请先用 /stage 换到那个模型`,
+          en: `the adapter ${name} belongs to another model (${stored.baseName}); go to that one with /stage first`,
+        });
+      }
+      await change(base, { name, lora: loadLora(stored, base, base.stage) });
     },
     async useBest(count) {
       const next =
