@@ -2,6 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { saveLora } from '../src/adapter.ts';
 import { saveCheckpoint } from '../src/checkpoint.ts';
 import { obey } from '../src/cli/chat-commands.ts';
 import { type AnswerPiece, type ChatSession, createChatSession } from '../src/cli/chat-session.ts';
@@ -12,9 +13,11 @@ import { setLanguage } from '../src/i18n.ts';
 import { gptParameters } from '../src/model.ts';
 import { initializeParameters } from '../src/nn/parameters.ts';
 import { GREEDY } from '../src/sampling.ts';
+import { type Lora, type LoraOptions, mergeLora } from '../src/stages/lora.ts';
 import { rewardParameters } from '../src/stages/reward-model.ts';
 import type { Runtime } from '../src/tensor/index.ts';
 import { createNodeRuntime } from '../src/tensor/runtime/node.ts';
+import { randomLora } from './support/lora.ts';
 import { tinyCheckpoint } from './support/writer.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'my-llm-chat-'));
@@ -22,6 +25,11 @@ const checkpoint = tinyCheckpoint();
 // With larger weights than a fresh model has, what it writes depends on all that was said.
 for (const { data } of Object.values(checkpoint.params))
   for (let i = 0; i < data.length; i++) data[i] = 12 * Number(data[i]);
+const LORA: LoraOptions = { r: 2, alpha: 4, dropout: 0, targetModules: ['c_attn', 'linear1'] };
+const ADAPTERS: Readonly<Record<string, Lora>> = {
+  law: randomLora(checkpoint.config, LORA, 5),
+  poems: randomLora(checkpoint.config, LORA, 6),
+};
 let runtime: Runtime;
 let session: ChatSession;
 
@@ -34,6 +42,10 @@ beforeAll(async () => {
   saveCheckpoint(join(folder, 'rlhf_final'), { ...checkpoint, params, stage: 'rlhf' });
   const rewards = initializeParameters(rewardParameters(config), 1);
   saveCheckpoint(join(folder, 'reward_model'), { ...checkpoint, params: rewards, stage: 'reward' });
+  const sft = { ...checkpoint, name: join(folder, 'sft_final') };
+  for (const [name, lora] of Object.entries(ADAPTERS)) saveLora(join(folder, 'lora', name), lora, sft);
+  const rlhf = { config, params, name: join(folder, 'rlhf_final') };
+  saveLora(join(folder, 'lora', 'other'), ADAPTERS['law'], rlhf);
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -181,6 +193,87 @@ describe('commands of a chat', () => {
     await expect(obey(session, '/undo')).rejects.toThrow(/needs a model that converses.*\/stage sft/);
   });
 
+  test('/lora switches between adapters of the model, which answers as with merged weights', async () => {
+    const plain = (await say('你好')).text;
+    await obey(session, '/reset');
+    const texts = [plain];
+    for (const name of ['law', 'poems']) {
+      expect(await obey(session, `/lora ${name}`)).toBe(`The adapter ${name} is in use now.`);
+      const { text } = await say('你好');
+      texts.push(text);
+      await obey(session, '/reset');
+      const merged = await open({ checkpoint: mergeLora(checkpoint, ADAPTERS[name]) });
+      let expected = '';
+      for await (const piece of merged.say('你好', new AbortController().signal).pieces)
+        expected += piece.text;
+      await merged.release();
+      expect(text).toBe(expected);
+    }
+    expect(new Set(texts).size).toBe(3);
+    expect(await obey(session, '/lora off')).toBe('The model answers without an adapter now.');
+    expect((await say('你好')).text).toBe(plain);
+    // What was said stays, and the next adapter goes on from there.
+    const { messages } = session;
+    await obey(session, '/lora law');
+    expect(session.messages).toEqual(messages);
+    // Without reading the model again.
+    rmSync(join(folder, 'sft_final'), { recursive: true });
+    await obey(session, '/lora poems');
+    await obey(session, '/lora off');
+    saveCheckpoint(join(folder, 'sft_final'), checkpoint);
+  });
+
+  test('/lora alone lists the adapters, also one that lies elsewhere', async () => {
+    const of = 'Of another model, or damaged: other. /lora NAME takes one, /lora off none.';
+    expect(await obey(session, '/lora')).toBe(`Adapters: law, poems. ${of}`);
+    await obey(session, '/lora poems');
+    expect(await obey(session, '/lora')).toBe(`Adapters: law, poems (in use). ${of}`);
+    const elsewhere = join(folder, 'mine');
+    saveLora(elsewhere, ADAPTERS['law'], { ...checkpoint, name: 'sft' });
+    await obey(session, `/lora ${elsewhere}`);
+    expect(await obey(session, '/lora')).toBe(`Adapters: law, poems, ${elsewhere} (in use). ${of}`);
+    setLanguage('zh');
+    expect(await obey(session, '/lora')).toContain(
+      `适配器：law、poems、${elsewhere}（正在使用）。属于别的模型`,
+    );
+    setLanguage('en');
+    await session.release();
+    session = await open({ folder: join(folder, 'empty') });
+    expect(await obey(session, '/lora')).toMatch(/^This model has no adapters yet\. \/lora NAME/);
+    await session.release();
+    session = await open({ adapter: { name: join(folder, 'lora', 'law'), lora: ADAPTERS['law'] } });
+    expect(session.adapter).toBe('law');
+  });
+
+  test('/lora changes nothing where there is no such adapter, or it is of another model', async () => {
+    await obey(session, '/lora law');
+    const { text } = await say('你好');
+    await obey(session, '/reset');
+    await expect(obey(session, '/lora nowhere')).rejects.toThrow(/^there is no adapter in nowhere/);
+    await expect(obey(session, '/lora other')).rejects.toThrow(
+      /other belongs to another model \(.*rlhf_final\); .*\/stage/,
+    );
+    expect(session.adapter).toBe('law');
+    expect((await say('你好')).text).toBe(text);
+  });
+
+  test('/stage leaves the adapter behind, and /best judges the answers of the model with it', async () => {
+    await obey(session, '/lora law');
+    session.sampling = { ...GREEDY, temperature: 1 };
+    await obey(session, '/best 2');
+    await obey(session, '/lora poems');
+    expect((await say('你好')).pieces[0].rewards).toHaveLength(2);
+    expect(await obey(session, '/stage rlhf')).toBe(
+      'The model after RLHF (PPO) answers now, without the adapter poems, which belongs to the one before.',
+    );
+    expect(session.adapter).toBeUndefined();
+    await expect(obey(session, '/lora poems')).rejects.toThrow(/belongs to another model/);
+    await obey(session, '/lora other');
+    expect(session.adapter).toBe('other');
+    expect(await obey(session, '/stage sft')).toMatch(/without the adapter other/);
+    expect(await obey(session, '/stage sft')).toBe('The model after SFT answers now.');
+  });
+
   test('/best gives the answer that the reward model likes best', async () => {
     session.sampling = { ...GREEDY, temperature: 1 };
     expect(await obey(session, '/best 3')).toMatch(/best of 3/);
@@ -221,6 +314,7 @@ describe('commands of a chat', () => {
     await session.release();
     session = await open({ folder: undefined });
     await expect(obey(session, '/stage sft')).rejects.toThrow(/where the other checkpoints are/);
+    await expect(obey(session, '/lora')).rejects.toThrow(/where the other checkpoints are/);
     await expect(obey(session, '/best 2')).rejects.toThrow(UserError);
     await session.release();
     session = await open({ folder: join(folder, 'empty') });
@@ -247,6 +341,7 @@ describe('commands of a chat', () => {
       '/save',
       '/load',
       '/stage',
+      '/lora',
       '/best',
       '/undo',
       '/exit',

@@ -1,7 +1,7 @@
 /** @file Finding the adapter that goes with a checkpoint, and the checkpoint that goes with an adapter. */
 
 import { existsSync, readdirSync, statSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { fingerprintOf, isAdapter, loadLora, readAdapter } from '../adapter.ts';
 import { DEFAULT_FOLDER } from '../checkpoint.ts';
 import { UserError } from '../errors.ts';
@@ -16,24 +16,40 @@ export interface NamedAdapter {
   readonly lora: Lora;
 }
 
-/** The folder of adapters beside a checkpoint: `checkpoints/lora` for `checkpoints/sft_final`. */
-export function adaptersFolder(checkpointFolder: string): string {
-  return join(dirname(checkpointFolder), 'lora');
+/** The folder of adapters in a folder of checkpoints. */
+export function adaptersFolder(parent: string): string {
+  return join(parent, 'lora');
 }
 
-/** Names of the adapters beside a checkpoint, by the alphabet. */
-export function listAdapters(checkpointFolder: string): string[] {
-  const folder = adaptersFolder(checkpointFolder);
+/** Names of the adapters in a folder of checkpoints, by the alphabet. */
+export function listAdapters(parent: string): string[] {
+  const folder = adaptersFolder(parent);
   if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) return [];
   return readdirSync(folder)
     .filter((name) => isAdapter(join(folder, name)))
     .sort();
 }
 
-/** The folder that a person means: a path, the weights file in it, or the name of one beside the checkpoint. */
-export function adapterFolder(given: string, checkpointFolder: string): string {
+/** What an adapter is called among those in a folder of checkpoints: its name there, or its path where it lies elsewhere. */
+export function shortName(dir: string, parent: string): string {
+  return resolve(dirname(dir)) === resolve(adaptersFolder(parent)) ? basename(dir) : dir;
+}
+
+/** Whether an adapter is whole, and belongs to a model. */
+export function fits(dir: string, model: BaseModel): boolean {
+  try {
+    loadLora(dir, model, '');
+    return true;
+  } catch (error) {
+    if (error instanceof UserError) return false;
+    throw error;
+  }
+}
+
+/** The folder that a person means: a path, the weights file in it, or the name of one in the folder of checkpoints. */
+export function adapterFolder(given: string, parent: string): string {
   if (statSync(given, { throwIfNoEntry: false })?.isFile()) return dirname(given);
-  const beside = join(adaptersFolder(checkpointFolder), given);
+  const beside = join(adaptersFolder(parent), given);
   return !isAdapter(given) && isAdapter(beside) ? beside : given;
 }
 
@@ -53,14 +69,14 @@ export function resolveAdapter(options: {
   const { lora, folder, checkpoint } = options;
   if (lora === false) return undefined;
   if (lora !== undefined) {
-    const name = adapterFolder(lora, folder);
+    const name = adapterFolder(lora, dirname(folder));
     return { name, lora: loadLora(name, checkpoint, folder) };
   }
   return findAdapter(folder, checkpoint);
 }
 
 function findAdapter(folder: string, checkpoint: BaseModel): NamedAdapter | undefined {
-  const name = join(adaptersFolder(folder), 'final');
+  const name = join(adaptersFolder(dirname(folder)), 'final');
   if (!isAdapter(name)) return undefined;
   try {
     const stored = readAdapter(name);
@@ -93,7 +109,7 @@ function say(message: Text): void {
  */
 export function baseOfAdapter(lora: string | false | undefined, parent = DEFAULT_FOLDER): string | undefined {
   if (typeof lora !== 'string') return undefined;
-  const { dir, baseName } = readAdapter(adapterFolder(lora, join(parent, 'any')));
+  const { dir, baseName } = readAdapter(adapterFolder(lora, parent));
   if (baseName === '') return undefined;
   // The folder may have been moved together with its adapters.
   const moved = join(dirname(dirname(dir)), basename(baseName));

@@ -28,6 +28,9 @@ interface ChatCommand {
 
 const FILE: Text = { zh: '文件', en: 'FILE' };
 
+/** In the place of an adapter's name: none. */
+const NO_ADAPTER = 'off';
+
 const COMMANDS: Readonly<Record<string, ChatCommand>> = {
   '/reset': {
     meaning: {
@@ -112,14 +115,32 @@ const COMMANDS: Readonly<Record<string, ChatCommand>> = {
           zh: `请从这些值中选择：${WRITERS.join(', ')}`,
           en: `choose one of ${WRITERS.join(', ')}`,
         });
+      const { adapter } = session;
       await session.useStage(stage);
+      const { zh, en } = STAGE_NAMES[stage];
+      if (adapter === undefined)
+        return { zh: `现在回答的是${zh}之后的模型。`, en: `The model after ${en} answers now.` };
       return {
-        zh: `现在回答的是${STAGE_NAMES[stage].zh}之后的模型。`,
-        en: `The model after ${STAGE_NAMES[stage].en} answers now.`,
+        zh: `现在回答的是${zh}之后的模型，不带适配器 ${adapter}：它属于原来的模型。`,
+        en: `The model after ${en} answers now, without the adapter ${adapter}, which belongs to the one before.`,
       };
     },
   },
-  // A command that switches adapters (`/lora NAME`) belongs here, beside the one that switches models.
+  '/lora': {
+    argument: { zh: `名字|${NO_ADAPTER}`, en: `NAME|${NO_ADAPTER}` },
+    meaning: {
+      zh: '换用适配器，对话保留；不写则列出',
+      en: 'go on with an adapter; without a name, list them',
+    },
+    async run(session, argument) {
+      if (argument === '') return describeAdapters(session);
+      await session.useAdapter(argument === NO_ADAPTER ? undefined : argument);
+      const { adapter } = session;
+      if (adapter === undefined)
+        return { zh: '现在回答的是没有适配器的模型。', en: 'The model answers without an adapter now.' };
+      return { zh: `现在用适配器 ${adapter}。`, en: `The adapter ${adapter} is in use now.` };
+    },
+  },
   '/save': {
     argument: FILE,
     meaning: {
@@ -199,6 +220,27 @@ function help(raw: boolean): string {
   );
   const width = Math.max(...rows.map(([usage]) => displayWidth(usage)));
   return rows.map(([usage, meaning]) => `${padToWidth(usage, width)}  ${meaning}`).join('\n');
+}
+
+/** The adapters that there are, and which is in use. */
+function describeAdapters(session: ChatSession): Text {
+  const current = session.adapter;
+  const all = session.listAdapters();
+  const names = (fits: boolean): string[] => all.filter((each) => each.fits === fits).map(({ name }) => name);
+  const fitting = [...new Set([...names(true), ...(current === undefined ? [] : [current])])];
+  const others = names(false);
+  const list = (separator: string, mark: string): string =>
+    fitting.map((name) => (name === current ? name + mark : name)).join(separator);
+  return {
+    zh:
+      (fitting.length > 0 ? `适配器：${list('、', '（正在使用）')}。` : '这个模型还没有适配器。') +
+      (others.length > 0 ? `属于别的模型，或已损坏：${others.join('、')}。` : '') +
+      `/lora 名字 换用，/lora ${NO_ADAPTER} 不用。`,
+    en:
+      (fitting.length > 0 ? `Adapters: ${list(', ', ' (in use)')}. ` : 'This model has no adapters yet. ') +
+      (others.length > 0 ? `Of another model, or damaged: ${others.join(', ')}. ` : '') +
+      `/lora NAME takes one, /lora ${NO_ADAPTER} none.`,
+  };
 }
 
 /** The beginning of a message, to remind of it. */

@@ -1,6 +1,7 @@
 /** @file A conversation and the model that takes part in it, without the terminal around them. */
 
 import { join } from 'node:path';
+import { fingerprintOf, loadLora, readAdapter } from '../adapter.ts';
 import { type BestOf, createBestOf } from '../best-of.ts';
 import { fitHistory, type Message, renderPrompt } from '../chat-format.ts';
 import { type Checkpoint, STAGE_FOLDERS } from '../checkpoint.ts';
@@ -8,8 +9,17 @@ import { createDecoder, type Decoder } from '../decoder.ts';
 import { UserError } from '../errors.ts';
 import { type Finish, generate, rawPrompt } from '../generate.ts';
 import type { SamplingOptions } from '../sampling.ts';
+import { mergeLora } from '../stages/lora.ts';
 import type { StageName } from '../stages/stage.ts';
 import { createRandom, type Runtime } from '../tensor/index.ts';
+import {
+  adapterFolder,
+  adaptersFolder,
+  fits,
+  listAdapters,
+  type NamedAdapter,
+  shortName,
+} from './adapters.ts';
 import type { WritingOptions } from './sampling-options.ts';
 import { loadRewardModel, loadWriter, writesRawText } from './writer.ts';
 
@@ -38,6 +48,8 @@ export interface ChatSession {
   /** Whether messages are continued as raw texts, without template and memory. */
   readonly raw: boolean;
   readonly stage: string;
+  /** The adapter in use: its name in the folder of adapters, or its path where it lies elsewhere. */
+  readonly adapter: string | undefined;
   /** How many answers are sampled, of which the best is given; 1 is the ordinary way. */
   readonly candidates: number;
   /** The conversation so far; a system message comes first. */
@@ -50,8 +62,18 @@ export interface ChatSession {
   say(message: string, signal: AbortSignal): Turn;
   /** Use the time until the next message to compile what it will need. */
   prepare(): void;
-  /** Go on with the model of another stage. @throws UserError if it cannot be found; then nothing changes */
+  /**
+   * Go on with the model of another stage, and without an adapter: each belongs to one model.
+   * @throws UserError if it cannot be found; then nothing changes
+   */
   useStage(stage: StageName): Promise<void>;
+  /** The adapters that can be had by their names alone, and whether they belong to the present model. */
+  listAdapters(): { readonly name: string; readonly fits: boolean }[];
+  /**
+   * Go on with an adapter beside the same model, given by name or path; undefined: with the model as it is.
+   * @throws UserError if there is no such adapter, or it is damaged or of another model; then nothing changes
+   */
+  useAdapter(given: string | undefined): Promise<void>;
   /** Answer with the best of so many candidates. @throws UserError if there is no reward model */
   useBest(candidates: number): Promise<void>;
   release(): Promise<void>;
@@ -63,7 +85,9 @@ const TYPICAL_MESSAGE = 24;
 export interface ChatSessionOptions extends WritingOptions {
   readonly runtime: Runtime;
   readonly checkpoint: ChatModel;
-  /** Where the checkpoints of the other stages and the reward model are; undefined: there are none. */
+  /** An adapter to begin with. */
+  readonly adapter?: NamedAdapter;
+  /** Where the checkpoints of the other stages, the reward model and the adapters are; undefined: there are none. */
   readonly folder?: string;
   /** The reward model, where it is not in `folder`. */
   readonly rewardModel?: string;
@@ -84,7 +108,9 @@ export async function createChatSession(options: ChatSessionOptions): Promise<Ch
     });
   };
 
-  let model = options.checkpoint;
+  let base = options.checkpoint;
+  let adapter = options.adapter;
+  let model = adapter ? mergeLora(base, adapter.lora) : base;
   let decoder = await decoderOf(model);
   let bestOf: BestOf | undefined;
   let prepared = Promise.resolve();
@@ -124,12 +150,25 @@ export async function createChatSession(options: ChatSessionOptions): Promise<Ch
     yield { text: best.text, tokens, finish: best.finish, rewards: answers.map(({ reward }) => reward) };
   }
 
+  /** Let another model answer. The present one goes when that is ready, and stays where it fails. */
+  const change = async (nextBase: ChatModel, nextAdapter?: NamedAdapter): Promise<void> => {
+    const next = nextAdapter ? mergeLora(nextBase, nextAdapter.lora) : nextBase;
+    const nextDecoder = await decoderOf(next);
+    await prepared;
+    await decoder.release();
+    [base, adapter, model, decoder] = [nextBase, nextAdapter, next, nextDecoder];
+    await session.useBest(session.raw ? 1 : session.candidates);
+  };
+
   const session: ChatSession = {
     get raw() {
       return options.raw ?? writesRawText(model);
     },
     get stage() {
       return model.stage;
+    },
+    get adapter() {
+      return adapter && (folder === undefined ? adapter.name : shortName(adapter.name, folder));
     },
     get candidates() {
       return bestOf?.count ?? 1;
@@ -167,12 +206,26 @@ export async function createChatSession(options: ChatSessionOptions): Promise<Ch
       prepared = decoder.prepare(length + TYPICAL_MESSAGE).catch(() => {});
     },
     async useStage(stage) {
-      const next = loadWriter(join(requireFolder(), STAGE_FOLDERS[stage]));
-      const nextDecoder = await decoderOf(next);
-      await prepared;
-      await decoder.release();
-      [model, decoder] = [next, nextDecoder];
-      await session.useBest(session.raw ? 1 : session.candidates);
+      await change(loadWriter(join(requireFolder(), STAGE_FOLDERS[stage])));
+    },
+    listAdapters() {
+      const parent = requireFolder();
+      return listAdapters(parent).map((name) => ({
+        name,
+        fits: fits(join(adaptersFolder(parent), name), base),
+      }));
+    },
+    async useAdapter(given) {
+      if (given === undefined) return change(base);
+      const name = adapterFolder(given, requireFolder());
+      const stored = readAdapter(name);
+      if (stored.base !== undefined && stored.base !== fingerprintOf(base.params)) {
+        throw new UserError({
+          zh: `适配器 ${name} 属于另一个模型（${stored.baseName}）；请先用 /stage 换到那个模型`,
+          en: `the adapter ${name} belongs to another model (${stored.baseName}); go to that one with /stage first`,
+        });
+      }
+      await change(base, { name, lora: loadLora(stored, base, base.stage) });
     },
     async useBest(count) {
       const next =

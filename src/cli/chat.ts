@@ -11,6 +11,7 @@ import { DEFAULT_MAX_NEW_TOKENS, DEFAULT_SAMPLING, type Finish } from '../genera
 import { text } from '../i18n.ts';
 import type { SamplingOptions } from '../sampling.ts';
 import type { Runtime } from '../tensor/index.ts';
+import type { NamedAdapter } from './adapters.ts';
 import { obey } from './chat-commands.ts';
 import { type ChatModel, createChatSession } from './chat-session.ts';
 import { openLines } from './lines.ts';
@@ -29,7 +30,9 @@ export interface ChatStreams {
 export interface ChatOptions {
   readonly runtime: Runtime;
   readonly checkpoint: ChatModel;
-  /** The folder of the checkpoints of the other stages, for `/stage` and `/best`. */
+  /** An adapter to begin with. */
+  readonly adapter?: NamedAdapter;
+  /** The folder of the checkpoints of the other stages, for `/stage`, `/best` and `/lora`. */
   readonly folder?: string;
   /** The reward model for `/best`, where it is not in `folder`. */
   readonly rewardModel?: string;

@@ -60,8 +60,7 @@ async function run(options: Options): Promise<void> {
   const dir = resolveCheckpoint(options.checkpoint ?? baseOfAdapter(options.lora));
   const base = loadWriter(dir);
   const adapter = resolveAdapter({ lora: options.lora, folder: dir, checkpoint: base });
-  const checkpoint = adapter ? mergeLora(base, adapter.lora) : base;
-  const raw = options.raw ?? writesRawText(checkpoint);
+  const raw = options.raw ?? writesRawText(base);
   if (prompts.some((prompt) => prompt.trim() === '') && !raw) {
     throw new UserError({
       zh: '--prompt 是空的；请在引号里写上要说的话',
@@ -73,9 +72,10 @@ async function run(options: Options): Promise<void> {
     const { raw: always, rewardModel, bestOf: candidates } = options;
     const folder = dirname(dir);
     const how = { ...writing, folder, rewardModel, candidates, raw: always, prompt: prompts[0], seed };
-    await chat({ runtime, checkpoint, ...how });
+    await chat({ runtime, checkpoint: base, adapter, ...how });
     return;
   }
+  const checkpoint = adapter ? mergeLora(base, adapter.lora) : base;
   const each = answerer(options, dirname(dir));
   for (const prompt of prompts) await each(prompt, { runtime, checkpoint, ...writing, raw, seed });
 }

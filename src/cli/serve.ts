@@ -3,6 +3,7 @@
  *
  *     npm run serve                                       # http://127.0.0.1:8000, for this machine alone
  *     npm run serve -- --port 8001 --checkpoint checkpoints/sft_final
+ *     npm run serve -- --lora poems=checkpoints/lora/poems # one more model, `poems`: the base with this adapter
  */
 
 import { basename, resolve } from 'node:path';
@@ -11,16 +12,19 @@ import { DEFAULT_FOLDER } from '../checkpoint.ts';
 import { text } from '../i18n.ts';
 import { createApp } from '../server/app.ts';
 import { type Listening, listen } from '../server/listen.ts';
-import { closeModel, openModel, type ServedModel } from '../server/models.ts';
+import { closeModel, openModels, type ServedModel } from '../server/models.ts';
+import { baseOfAdapter } from './adapters.ts';
 import { openRuntime } from './device.ts';
 import { describeError } from './failure.ts';
 import { type CommonOptions, collect, createCommand, integer, parseCommand, runCommand } from './options.ts';
+import { collectNamedPaths, type NamedPath, servedAdapters } from './served-adapters.ts';
 import { loadWriter, resolveCheckpoint } from './writer.ts';
 
 interface Options extends CommonOptions {
   port: number;
   host: string;
   checkpoint?: string;
+  lora?: readonly NamedPath[] | false;
   apiKey?: string;
   cors: readonly string[];
   slots: number;
@@ -32,13 +36,17 @@ interface Options extends CommonOptions {
 const PATIENCE = 10_000;
 
 async function run(options: Options): Promise<void> {
-  const { port, host, apiKey, slots, queue, debug } = options;
-  const dir = resolveCheckpoint(options.checkpoint);
-  const checkpoint = loadWriter(dir);
-  const runtime = await openRuntime(options);
-  const model = await openModel({ id: basename(resolve(dir)), runtime, checkpoint, slots, queue });
+  const { port, host, lora, apiKey, slots, queue, debug } = options;
+  const firstAdapter = lora ? lora[0].path : undefined;
+  const folder = resolveCheckpoint(options.checkpoint ?? baseOfAdapter(firstAdapter));
+  const checkpoint = loadWriter(folder);
+  const id = basename(resolve(folder));
+  const adapters = servedAdapters({ lora, folder, base: checkpoint, id });
+  // Threads that spin would take the cores from those who ask.
+  const runtime = await openRuntime({ ...options, spinning: false });
+  const models = await openModels({ id, runtime, checkpoint, slots, queue }, adapters);
   const app = createApp({
-    models: [model],
+    models,
     apiKey,
     origins: options.cors.length > 0 ? options.cors : undefined,
     onError: (error) => {
@@ -46,18 +54,20 @@ async function run(options: Options): Promise<void> {
     },
   });
   const server = await listen(app, { host, port });
-  announce(server.url, model, options);
+  announce(server.url, models, options);
   await stopped(server);
-  await closeModel(model);
+  for (const model of models) await closeModel(model);
 }
 
-function announce(url: string, { id, raw }: ServedModel, { host, apiKey }: Options): void {
+function announce(url: string, models: readonly ServedModel[], { host, apiKey }: Options): void {
+  const [{ id, raw }] = models;
+  const ids = models.map((model) => model.id);
   const [path, body] = raw
     ? ['/v1/completions', { model: id, prompt: '水是' }]
     : ['/v1/chat/completions', { model: id, messages: [{ role: 'user', content: '你好' }] }];
   const key = apiKey === undefined ? '' : ` -H "Authorization: Bearer ${apiKey}"`;
   process.stdout.write(
-    `${text({ zh: `${id} 已在 ${url} 上提供服务，Ctrl-C 停止。试一试：`, en: `Serving ${id} at ${url}; Ctrl-C stops it. Try:` })}\n` +
+    `${text({ zh: `${ids.join('、')} 已在 ${url} 上提供服务，Ctrl-C 停止。试一试：`, en: `Serving ${ids.join(', ')} at ${url}; Ctrl-C stops it. Try:` })}\n` +
       `  curl ${url}${path} -H "Content-Type: application/json"${key} -d '${JSON.stringify(body)}'\n`,
   );
   if (apiKey === undefined && !/^(127\.|::1$|localhost$)/.test(host)) {
@@ -123,6 +133,15 @@ function createServeCommand(): Command {
         en: `folder of a checkpoint (default: the most advanced stage in ${DEFAULT_FOLDER})`,
       }),
     )
+    .option(
+      '--lora <name=dir>',
+      text({
+        zh: '把基座加上这个适配器，作为又一个模型提供；文件夹也可以是检查点旁边 lora/ 里的名字；可以多次使用（默认: 属于这个检查点的 lora/final，如果有，叫 final）',
+        en: 'serve the base with this adapter as one more model; instead of a folder, its name in lora/ beside the checkpoint will do; may be given several times (default: lora/final if it belongs to the checkpoint, as final)',
+      }),
+      collectNamedPaths,
+    )
+    .option('--no-lora', text({ zh: '不提供适配器', en: 'serve no adapter' }))
     .option('--api-key <key>', text({ zh: '只服务出示这个密钥的程序', en: 'serve only who sends this key' }))
     .option(
       '--cors <origin>',

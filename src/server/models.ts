@@ -5,12 +5,15 @@ import { createDecoder } from '../decoder.ts';
 import { createEmbedder, type Embedder } from '../embedder.ts';
 import { createEngine, type Engine } from '../engine.ts';
 import { GREEDY } from '../sampling.ts';
+import { type Lora, mergeLora } from '../stages/lora.ts';
 import { createRandom, type Runtime } from '../tensor/index.ts';
 import { SPECIAL, type Tokenizer } from '../tokenizer.ts';
 import { ApiError } from './errors.ts';
 
 export interface ServedModel {
   readonly id: string;
+  /** The model that it was adapted from, for one with an adapter. */
+  readonly parent: string | undefined;
   /** Seconds since 1970. */
   readonly created: number;
   readonly tokenizer: Tokenizer;
@@ -30,14 +33,32 @@ export interface ServedModelOptions {
   readonly queue: number;
 }
 
+/** A name and an adapter that is to be served under it. */
+export interface ServedAdapter {
+  readonly id: string;
+  readonly lora: Lora;
+}
+
+/**
+ * Open a base, and beside it a model for each adapter: the base's weights with the update added in. All other weights are
+ * the very arrays of the base. Nothing of an adapter is compiled before its first request.
+ */
+export async function openModels(
+  options: ServedModelOptions,
+  adapters: readonly ServedAdapter[],
+): Promise<ServedModel[]> {
+  const models = [await openModel(options)];
+  for (const { id, lora } of adapters)
+    models.push(
+      await createModel({ ...options, id, checkpoint: mergeLora(options.checkpoint, lora) }, options.id),
+    );
+  return models;
+}
+
 /** Make a model ready to answer; what it needs for a first short answer is compiled now, the rest when it is needed. */
 export async function openModel(options: ServedModelOptions): Promise<ServedModel> {
-  const { id, runtime, checkpoint, slots, queue } = options;
-  const { config, params: weights, tokenizer, stage } = checkpoint;
-  const smallerBatches = [1, 4, 16, 64].filter((size) => size < slots);
-  const decoder = await createDecoder({ runtime, config, weights, batchSize: slots, smallerBatches });
-  const engine = createEngine({ decoder, tokenizer, queue });
-  await engine.write({
+  const model = await createModel(options);
+  await model.engine.write({
     prompt: [SPECIAL.eos],
     maxNewTokens: 2,
     sampling: GREEDY,
@@ -45,12 +66,21 @@ export async function openModel(options: ServedModelOptions): Promise<ServedMode
     stopTokens: [],
     onToken: () => {},
   });
+  return model;
+}
+
+async function createModel(options: ServedModelOptions, parent?: string): Promise<ServedModel> {
+  const { id, runtime, checkpoint, slots, queue } = options;
+  const { config, params: weights, tokenizer, stage } = checkpoint;
+  const smallerBatches = [1, 4, 16, 64].filter((size) => size < slots);
+  const decoder = await createDecoder({ runtime, config, weights, batchSize: slots, smallerBatches });
   return {
     id,
+    parent,
     created: Math.floor(Date.now() / 1000),
     tokenizer,
     raw: stage === 'pretrain',
-    engine,
+    engine: createEngine({ decoder, tokenizer, queue }),
     embedder: createEmbedder({ runtime, config, weights }),
   };
 }
@@ -76,6 +106,13 @@ export function findModel(models: readonly ServedModel[], id: string | null | un
 }
 
 /** As `/v1/models` tells of a model. */
-export function describeModel({ id, created, engine }: ServedModel): object {
-  return { id, object: 'model', created, owned_by: 'my-llm', max_model_len: engine.maxLength };
+export function describeModel({ id, parent, created, engine }: ServedModel): object {
+  return {
+    id,
+    object: 'model',
+    created,
+    owned_by: 'my-llm',
+    parent: parent ?? null,
+    max_model_len: engine.maxLength,
+  };
 }

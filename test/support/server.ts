@@ -2,7 +2,7 @@
 
 import { type AppOptions, createApp } from '../../src/server/app.ts';
 import { listen } from '../../src/server/listen.ts';
-import { closeModel, openModel, type ServedModel } from '../../src/server/models.ts';
+import { closeModel, openModels, type ServedAdapter, type ServedModel } from '../../src/server/models.ts';
 import { createNodeRuntime } from '../../src/tensor/runtime/node.ts';
 import { tinyCheckpoint } from './writer.ts';
 
@@ -23,18 +23,19 @@ export async function startServer(
     queue?: number;
     stage?: string;
     contextLength?: number;
+    adapters?: readonly ServedAdapter[];
   } = {},
 ): Promise<TestServer> {
-  const { slots = 4, queue = 64, stage = 'sft', contextLength = 128 } = options;
+  const { slots = 4, queue = 64, stage = 'sft', contextLength = 128, adapters = [] } = options;
   const runtime = await createNodeRuntime({ threads: 1 });
   const checkpoint = tinyCheckpoint(stage, contextLength);
-  const model = await openModel({ id: `tiny-${stage}`, runtime, checkpoint, slots, queue });
+  const models = await openModels({ id: `tiny-${stage}`, runtime, checkpoint, slots, queue }, adapters);
   const defects: unknown[] = [];
-  const app = createApp({ models: [model], onError: (error) => defects.push(error), ...options });
+  const app = createApp({ models, onError: (error) => defects.push(error), ...options });
   const server = await listen(app, { host: '127.0.0.1', port: 0 });
   return {
     url: server.url,
-    model,
+    model: models[0],
     defects,
     post: (path, body, headers = {}) =>
       fetch(`${server.url}${path}`, {
@@ -45,7 +46,7 @@ export async function startServer(
       }),
     async stop(patience = 2000) {
       const ended = await server.stop(patience);
-      await closeModel(model);
+      for (const model of models) await closeModel(model);
       return ended;
     },
   };

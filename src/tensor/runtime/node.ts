@@ -9,6 +9,11 @@ export interface RuntimeOptions {
   readonly device?: Device;
   /** Threads for the kernels; 0 lets ONNX Runtime choose (one per physical core). */
   readonly threads?: number;
+  /**
+   * Whether threads wait in a loop for the next piece of a kernel, which is fastest while they have the cores to
+   * themselves, and takes the cores from whoever else needs them; true when not given.
+   */
+  readonly spinning?: boolean;
 }
 
 const require = createRequire(import.meta.url);
@@ -21,7 +26,7 @@ export async function createNodeRuntime(
   options: RuntimeOptions = {},
   onFallback: (reason: string) => void = () => {},
 ): Promise<Runtime> {
-  const { device = 'cpu', threads = 0 } = options;
+  const { device = 'cpu', threads = 0, spinning = true } = options;
   // The native library would report its use to its maker over the network; training here is nobody else's business.
   process.env['ORT_DISABLE_TELEMETRY'] = '1';
   let ort: OrtModule;
@@ -48,7 +53,7 @@ export async function createNodeRuntime(
       enableMemPattern: false,
       logSeverityLevel: 3,
       // Optimiser states decay towards zero; denormal numbers would slow every step down.
-      extra: { session: { set_denormal_as_zero: '1' } },
+      extra: { session: { set_denormal_as_zero: '1', intra_op: { allow_spinning: spinning ? '1' : '0' } } },
     },
   });
 }
