@@ -12,17 +12,37 @@
  */
 
 import { UserError } from './errors.ts';
+import { comparisonVerifier } from './verifiers/comparison.ts';
+import { countingVerifier } from './verifiers/counting.ts';
+import { datesVerifier } from './verifiers/dates.ts';
+import { equationVerifier } from './verifiers/equation.ts';
 import { logicVerifier } from './verifiers/logic.ts';
 import { mathVerifier } from './verifiers/math.ts';
+import { multiplicationVerifier } from './verifiers/multiplication.ts';
+import { reversingVerifier } from './verifiers/reversing.ts';
+import { sortingVerifier } from './verifiers/sorting.ts';
+import { unitsVerifier } from './verifiers/units.ts';
 import type { Verifier } from './verifiers/verifier.ts';
 
+export { RELATIONS, type Relation } from './verifiers/comparison.ts';
 export { logicVerifier, VERDICTS, type Verdict, verdictOf } from './verifiers/logic.ts';
 export { mathVerifier } from './verifiers/math.ts';
 export { createVerifier, RIGHT_REWARD, type Verifier, WRONG_REWARD } from './verifiers/verifier.ts';
 
 /** The verifiers by task type. */
 export const VERIFIERS: Map<string, Verifier> = new Map(
-  [mathVerifier, logicVerifier].map((verifier) => [verifier.type, verifier]),
+  [
+    mathVerifier,
+    logicVerifier,
+    multiplicationVerifier,
+    comparisonVerifier,
+    countingVerifier,
+    reversingVerifier,
+    sortingVerifier,
+    equationVerifier,
+    unitsVerifier,
+    datesVerifier,
+  ].map((verifier) => [verifier.type, verifier]),
 );
 
 /** Let tasks of a new type be judged. @throws UserError if the type has a verifier already */

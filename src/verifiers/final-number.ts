@@ -62,6 +62,11 @@ export function findNumbers(text: string): NumberMatch[] {
   return numbers;
 }
 
+/** Whether what stands between two numbers offers one beside the other. */
+export function offersBoth(gap: string): boolean {
+  return ALTERNATIVE.test(gap) || BARE_LIST.test(gap);
+}
+
 /** Whether the numbers up to the last one are offered together with it, as in "12 或 13" or "11、12、13". */
 function listsCandidates(text: string, numbers: readonly NumberMatch[]): boolean {
   const last = numbers[numbers.length - 1];
@@ -70,7 +75,7 @@ function listsCandidates(text: string, numbers: readonly NumberMatch[]): boolean
     const equation =
       gap.trim() === '=' &&
       !ENDS_WITH_OPERATOR.test(text.slice(Math.max(0, numbers[i].start - 4), numbers[i].start));
-    if (!equation && !ALTERNATIVE.test(gap) && !BARE_LIST.test(gap)) return false;
+    if (!equation && !offersBoth(gap)) return false;
     if (numbers[i].value !== last.value) return true;
   }
   return false;
