@@ -149,6 +149,8 @@ function planStages(
   const chats = conversations(data.sft);
   const pairs = preferences(data.reward);
   const tasks = verifiableTasks(data.rlvf, taskTypes);
+  /** A stage depends on the types only if tasks are generated for it. */
+  const typesFor = (source: SourceText): PipelineOptions['taskTypes'] => (source.own ? undefined : taskTypes);
   const fingerprint = (stage: StageName): unknown => need(stage).extra['fingerprint'] ?? 'unknown';
   return {
     pretrain() {
@@ -175,7 +177,7 @@ function planStages(
       const heldOut = data.sft.own ? chats.heldOut : [...chats.heldOut, ...heldOutExercises(60, taskTypes)];
       const chatData = { conversations: chats.train, generate, heldOut };
       return {
-        dependsOn: [fingerprint('pretrain'), { ...recipe.sft, taskTypes }, data.sft],
+        dependsOn: [fingerprint('pretrain'), { ...recipe.sft, taskTypes: typesFor(data.sft) }, data.sft],
         start: () => need('pretrain'),
         train: (context) => supervisedFineTune(context, need('pretrain').params, chatData, settings),
       };
@@ -204,7 +206,11 @@ function planStages(
       };
     },
     rlvf: () => ({
-      dependsOn: [fingerprint('rlhf'), { ...recipe.rlvf, taskTypes, verifiers }, data.rlvf],
+      dependsOn: [
+        fingerprint('rlhf'),
+        { ...recipe.rlvf, taskTypes: typesFor(data.rlvf), verifiers },
+        data.rlvf,
+      ],
       start: () => need('rlhf'),
       train: (context) => trainRlvf(context, need('rlhf').params, tasks, recipe.rlvf),
     }),
