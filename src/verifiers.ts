@@ -29,21 +29,30 @@ export { logicVerifier, VERDICTS, type Verdict, verdictOf } from './verifiers/lo
 export { mathVerifier } from './verifiers/math.ts';
 export { createVerifier, RIGHT_REWARD, type Verifier, WRONG_REWARD } from './verifiers/verifier.ts';
 
+const BUILT_IN: readonly Verifier[] = [
+  mathVerifier,
+  logicVerifier,
+  multiplicationVerifier,
+  comparisonVerifier,
+  countingVerifier,
+  reversingVerifier,
+  sortingVerifier,
+  equationVerifier,
+  unitsVerifier,
+  datesVerifier,
+];
+
+/**
+ * Where all copies of this module in a process find one registry: a verifier in a folder without `"type": "module"` is
+ * loaded as CommonJS, and gets a copy of its own.
+ */
+const SHARED = globalThis as unknown as Record<symbol, Map<string, Verifier> | undefined>;
+const REGISTRY = Symbol.for('MyLLM verifiers');
+
 /** The verifiers by task type. */
-export const VERIFIERS: Map<string, Verifier> = new Map(
-  [
-    mathVerifier,
-    logicVerifier,
-    multiplicationVerifier,
-    comparisonVerifier,
-    countingVerifier,
-    reversingVerifier,
-    sortingVerifier,
-    equationVerifier,
-    unitsVerifier,
-    datesVerifier,
-  ].map((verifier) => [verifier.type, verifier]),
-);
+export const VERIFIERS: Map<string, Verifier> =
+  SHARED[REGISTRY] ?? new Map(BUILT_IN.map((verifier) => [verifier.type, verifier] as const));
+SHARED[REGISTRY] = VERIFIERS;
 
 /** Let tasks of a new type be judged. @throws UserError if the type has a verifier already */
 export function registerVerifier(verifier: Verifier): void {
