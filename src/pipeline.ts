@@ -18,6 +18,7 @@ import {
   tokenizerTexts,
   verifiableTasks,
 } from './data/datasets.ts';
+import type { TaskType } from './data/generators.ts';
 import { practicePrompts } from './data/practice-prompts.ts';
 import { UserError } from './errors.ts';
 import type { Text } from './i18n.ts';
@@ -66,6 +67,10 @@ export interface PipelineOptions {
   readonly skip: ReadonlySet<StageName>;
   readonly seed: number;
   readonly out: string;
+  /** The types of generated tasks that SFT practises and RLVF asks; `DEFAULT_TASK_TYPES` if undefined. */
+  readonly taskTypes?: readonly TaskType[];
+  /** The source of the user's verifiers: RLVF is trained anew where it changes. */
+  readonly verifiers?: readonly string[];
   /** The texts of the stages that have data of their own. */
   readonly data: Readonly<Record<'pretrain' | 'sft' | 'reward' | 'rlvf', SourceText>>;
   /** Train even what is finished. */
@@ -138,13 +143,15 @@ interface StagePlan {
 
 /** How each stage is trained; `need` gives the checkpoint of an earlier one. */
 function planStages(
-  { config, recipe, seed, out, data }: PipelineOptions,
+  { config, recipe, seed, out, data, taskTypes, verifiers }: PipelineOptions,
   need: (stage: StageName) => Checkpoint,
 ): Readonly<Record<StageName, () => StagePlan>> {
   const documents = pretrainDocuments(data.pretrain);
   const chats = conversations(data.sft);
   const pairs = preferences(data.reward);
-  const tasks = verifiableTasks(data.rlvf);
+  const tasks = verifiableTasks(data.rlvf, taskTypes);
+  /** A stage depends on the types only if tasks are generated for it. */
+  const typesFor = (source: SourceText): PipelineOptions['taskTypes'] => (source.own ? undefined : taskTypes);
   const fingerprint = (stage: StageName): unknown => need(stage).extra['fingerprint'] ?? 'unknown';
   return {
     pretrain() {
@@ -167,11 +174,11 @@ function planStages(
       const { generatedTasks, ...settings } = recipe.sft;
       const generate = data.sft.own
         ? undefined
-        : (epoch: number) => exerciseConversations(generatedTasks, seed, epoch);
-      const heldOut = data.sft.own ? chats.heldOut : [...chats.heldOut, ...heldOutExercises(60)];
+        : (epoch: number) => exerciseConversations(generatedTasks, seed, epoch, taskTypes);
+      const heldOut = data.sft.own ? chats.heldOut : [...chats.heldOut, ...heldOutExercises(60, taskTypes)];
       const chatData = { conversations: chats.train, generate, heldOut };
       return {
-        dependsOn: [fingerprint('pretrain'), recipe.sft, data.sft],
+        dependsOn: [fingerprint('pretrain'), { ...recipe.sft, taskTypes: typesFor(data.sft) }, data.sft],
         start: () => need('pretrain'),
         train: (context) => supervisedFineTune(context, need('pretrain').params, chatData, settings),
       };
@@ -207,7 +214,11 @@ function planStages(
       };
     },
     rlvf: () => ({
-      dependsOn: [fingerprint('rlhf'), recipe.rlvf, data.rlvf],
+      dependsOn: [
+        fingerprint('rlhf'),
+        { ...recipe.rlvf, taskTypes: typesFor(data.rlvf), verifiers },
+        data.rlvf,
+      ],
       start: () => need('rlhf'),
       train: (context) => trainRlvf(context, need('rlhf').params, tasks, recipe.rlvf),
     }),

@@ -71,6 +71,13 @@ describe('the pipeline', () => {
     const recipe = { ...options.recipe, rlvf: { ...rlvf, iterations: rlvf.iterations + 1 } };
     const changed = await runPipeline({ ...options, recipe }, recorder());
     expect(changed.map(({ outcome }) => outcome)).toEqual([...Array(4).fill('finished before'), 'trained']);
+
+    const verifiers = ['registerVerifier(...)'];
+    const judged = await runPipeline({ ...options, recipe, verifiers }, recorder());
+    expect(judged.map(({ outcome }) => outcome)).toEqual([...Array(4).fill('finished before'), 'trained']);
+    // No tasks are generated beside data of one's own, so their types change nothing.
+    const typed = await runPipeline({ ...options, recipe, verifiers, taskTypes: ['counting'] }, recorder());
+    expect(typed.every(({ outcome }) => outcome === 'finished before')).toBe(true);
   });
 
   it('starts a stage anew whose progress is damaged', async () => {

@@ -6,6 +6,7 @@ import {
   logicVerifier,
   mathVerifier,
   RIGHT_REWARD,
+  registerVerifier,
   VERDICTS,
   VERIFIERS,
   verifierFor,
@@ -356,7 +357,8 @@ describe('verifiers', () => {
     expect(() => verifierFor('constructor')).toThrow(UserError);
 
     const echo = createVerifier('echo', (answer, expected) => answer === expected);
-    VERIFIERS.set(echo.type, echo);
+    registerVerifier(echo);
+    expect(() => registerVerifier(echo)).toThrow(/already.*another name/);
     expect(verifierFor('echo').reward('a', 'a')).toBe(RIGHT_REWARD);
     expect(verifierFor('echo').reward('b', 'a')).toBe(WRONG_REWARD);
     VERIFIERS.delete(echo.type);

@@ -193,6 +193,15 @@ export function choice<const Choice extends string>(choices: readonly Choice[]):
   };
 }
 
+/** Parser of an option that takes some of a few words, with commas; they come in the order of `known`, each once. */
+export function choices<const Choice extends string>(known: readonly Choice[]): (value: string) => Choice[] {
+  const one = choice(known);
+  return (value) => {
+    const chosen = new Set(value.split(/[,，、]/).map((word) => one(word.trim())));
+    return known.filter((each) => chosen.has(each));
+  };
+}
+
 /** Parser of an option that may be given several times. */
 export function collect(value: string, previous: string[]): string[] {
   return [...previous, value];

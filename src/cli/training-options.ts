@@ -5,12 +5,13 @@ import type { Command } from 'commander';
 import { DEFAULT_FOLDER } from '../checkpoint.ts';
 import { PRESETS, type PresetName } from '../config.ts';
 import type { SourceText } from '../data/datasets.ts';
+import { DEFAULT_TASK_TYPES, TASK_TYPES, type TaskType } from '../data/generators.ts';
 import { UserError } from '../errors.ts';
 import { type Text, text } from '../i18n.ts';
 import { RECIPES, type Recipe } from '../recipes.ts';
 import { STAGES, type StageName } from '../stages/stage.ts';
 import type { Device } from '../tensor/runtime/node.ts';
-import { choice, collect, integer, number } from './options.ts';
+import { choice, choices, collect, integer, number } from './options.ts';
 import { DATA_STAGES, type DataStage } from './training-data.ts';
 
 /** Options of a training run, as commander names them. */
@@ -33,6 +34,8 @@ export interface TrainingOptions {
   readonly threads: number;
   readonly out: string;
   readonly data: readonly string[];
+  readonly rlvfTasks?: readonly TaskType[];
+  readonly verifiers: readonly string[];
   readonly restart?: boolean;
   readonly saveInterval: number;
 }
@@ -126,6 +129,23 @@ export function addTrainingOptions(command: Command): Command {
     collect,
     [],
   );
+  option(
+    '--rlvf-tasks <types>',
+    {
+      zh: `程序出的题有哪些类型，用逗号隔开（默认 ${DEFAULT_TASK_TYPES.join()}）：${TASK_TYPES.join('、')}`,
+      en: `types of generated tasks, with commas (default ${DEFAULT_TASK_TYPES.join()}): ${TASK_TYPES.join(', ')}`,
+    },
+    choices(TASK_TYPES),
+  );
+  option(
+    '--verifiers <file...>',
+    {
+      zh: '登记自己的验证器的模块，其类型可以用在 RLVF 的题目文件里',
+      en: 'module that registers verifiers of your own, for the types in your file of RLVF tasks',
+    },
+    collect,
+    [],
+  );
   option('--seed <n>', { zh: '随机种子', en: 'random seed' }, integer({ min: 0, max: 2 ** 31 - 1 }), 1);
   option(
     '--device <name>',
@@ -187,6 +207,11 @@ export function recipeOf(options: TrainingOptions): Recipe {
   };
 }
 
+/** The types of generated tasks; undefined for the default, so that naming it is the same as leaving it out. */
+export function taskTypesOf({ rlvfTasks }: TrainingOptions): readonly TaskType[] | undefined {
+  return rlvfTasks?.join() === DEFAULT_TASK_TYPES.join() ? undefined : rlvfTasks;
+}
+
 /** @throws UserError where an option is for a stage that another one skips */
 export function checkContradictions(
   options: TrainingOptions,
@@ -220,4 +245,12 @@ export function checkContradictions(
     if (data[stage].own && readers[stage].every((reader) => skip.has(reader)))
       throw contradiction(`--data ${stage}=${data[stage].name}`, stage);
   }
+  const generates = (stage: 'sft' | 'rlvf'): boolean => !skip.has(stage) && !data[stage].own;
+  if (options.rlvfTasks !== undefined && !generates('sft') && !generates('rlvf')) {
+    throw new UserError({
+      zh: '--rlvf-tasks 不起作用：监督微调和 RLVF 都被跳过，或用的是自己的数据（--data），不由程序出题；请去掉它。',
+      en: '--rlvf-tasks has no effect: SFT and RLVF are skipped or have data of their own (--data), so no tasks are generated; remove it.',
+    });
+  }
+  if (options.verifiers.length > 0 && skip.has('rlvf')) throw contradiction('--verifiers', 'rlvf');
 }

@@ -9,8 +9,15 @@ import { estimateSeconds } from './estimate.ts';
 import { untilInterrupted } from './interrupts.ts';
 import { formatDuration } from './progress.ts';
 import { loadData } from './training-data.ts';
-import { checkContradictions, recipeOf, skippedStages, type TrainingOptions } from './training-options.ts';
+import {
+  checkContradictions,
+  recipeOf,
+  skippedStages,
+  type TrainingOptions,
+  taskTypesOf,
+} from './training-options.ts';
 import { createReport, print, printSummary } from './training-report.ts';
+import { loadVerifiers } from './verifiers.ts';
 
 /** What a training run ends with. */
 export interface TrainingResult {
@@ -26,6 +33,8 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
   const config = PRESETS[options.preset];
   const data = loadData(options.data);
   checkContradictions(options, skip, data);
+  const taskTypes = taskTypesOf(options);
+  const verifiers = await loadVerifiers(options.verifiers);
   const runtime = await openRuntime(options);
   const seconds = await estimateSeconds({ runtime, config, recipe, data, skip });
   print({
@@ -47,7 +56,10 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
         return report.stageEnds(summary, checkpoint);
       },
     };
-    return runPipeline({ runtime, config, recipe, skip, seed, out, data, restart, saveInterval }, ui);
+    return runPipeline(
+      { runtime, config, recipe, skip, seed, out, data, taskTypes, verifiers, restart, saveInterval },
+      ui,
+    );
   }, report.end);
   printSummary(summaries);
   return { summaries, last, runtime };

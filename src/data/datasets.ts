@@ -13,7 +13,13 @@ import {
   parseTasks,
   type Task,
 } from './formats.ts';
-import { generateDrills, generatePretrainDocuments, generateTasks } from './generators.ts';
+import {
+  DEFAULT_TASK_TYPES,
+  generateDrills,
+  generatePretrainDocuments,
+  generateTasks,
+  type TaskType,
+} from './generators.ts';
 import { PUZZLE_WORDS } from './puzzles.ts';
 import { splitHeldOut } from './split.ts';
 
@@ -32,8 +38,8 @@ export interface Split<T> {
 
 /** Share of the records of a file that is held out. */
 const HELD_OUT = { pretrain: 0.05, sft: 0.06, reward: 0.12, rlvf: 0.3 };
-/** Generated questions in the examination, half arithmetic, half logic. */
-const EXAMINATION_SIZE = 200;
+/** Generated questions of each type in the examination. */
+const EXAMINATION_SIZE = 100;
 const EXAMINATION_SEED = 1;
 
 /** Documents. A single document (a book, a file without separators) is cut: its end is held out. */
@@ -73,9 +79,10 @@ export function spoiltPairs(
   return corruptedPairs(exchangesOf(usable), count, foldSeed(foldSeed(seed, 'spoilt pairs'), epoch));
 }
 
-/** Tasks that a program can check; `draw` mixes those of the file with fresh ones. */
+/** Tasks that a program can check; `draw` mixes those of the file with fresh ones of the given types. */
 export function verifiableTasks(
   source: SourceText,
+  types: readonly TaskType[] = DEFAULT_TASK_TYPES,
 ): Split<Task> & { draw(count: number, random: Random): Task[] } {
   const tasks = parseTasks(source.text, source.name);
   // A verifier refuses an expected value that it cannot understand: now rather than in the middle of training.
@@ -102,15 +109,24 @@ export function verifiableTasks(
       draw: (count, random) => Array.from({ length: count }, () => random.pick(train)),
     };
   }
-  const examination = generateTasks({ count: EXAMINATION_SIZE, seed: EXAMINATION_SEED, split: 'heldOut' });
+  const isAsked = ({ type }: Task): boolean => types.some((each) => each === type);
+  const bundled = train.filter(isAsked);
+  const examination = generateTasks({
+    count: EXAMINATION_SIZE * types.length,
+    seed: EXAMINATION_SEED,
+    split: 'heldOut',
+    types,
+  });
+  const oneOfEach = (seed: number): Task[] =>
+    generateTasks({ count: types.length, seed, split: 'train', types });
   return {
-    train,
-    heldOut: [...heldOut, ...examination],
-    // Three of four questions are fresh ones.
+    train: bundled,
+    heldOut: [...heldOut.filter(isAsked), ...examination],
+    // Three of four questions are fresh ones, where the file has others.
     draw: (count, random) =>
       Array.from({ length: count }, () => {
-        if (random.uniform() < 0.25) return random.pick(train);
-        return random.pick(generateTasks({ count: 2, seed: random.integer(2 ** 31), split: 'train' }));
+        if (bundled.length > 0 && random.uniform() < 0.25) return random.pick(bundled);
+        return random.pick(oneOfEach(random.integer(2 ** 31)));
       }),
   };
 }
@@ -124,17 +140,25 @@ export function exerciseDocuments(count: number, seed: number, epoch: number): s
 const EXERCISES_PER_DRILL = 5;
 
 /** `count` exercises with model answers for one epoch of fine-tuning, and drills of the one-digit facts in them. */
-export function exerciseConversations(count: number, seed: number, epoch: number): (readonly Message[])[] {
+export function exerciseConversations(
+  count: number,
+  seed: number,
+  epoch: number,
+  types: readonly TaskType[] = DEFAULT_TASK_TYPES,
+): (readonly Message[])[] {
   const epochSeed = foldSeed(foldSeed(seed, 'exercises'), epoch);
   return [
-    ...generateTasks({ count, seed: epochSeed, split: 'train' }),
+    ...generateTasks({ count, seed: epochSeed, split: 'train', types }),
     ...generateDrills({ count: Math.round(count / EXERCISES_PER_DRILL), seed: epochSeed }),
   ].map(toConversation);
 }
 
 /** A fixed sample of exercises from the held-out facts. */
-export function heldOutExercises(count: number): (readonly Message[])[] {
-  return generateTasks({ count, seed: EXAMINATION_SEED + 1, split: 'heldOut' }).map(toConversation);
+export function heldOutExercises(
+  count: number,
+  types: readonly TaskType[] = DEFAULT_TASK_TYPES,
+): (readonly Message[])[] {
+  return generateTasks({ count, seed: EXAMINATION_SEED + 1, split: 'heldOut', types }).map(toConversation);
 }
 
 /** Often enough to become one token. */

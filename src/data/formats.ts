@@ -6,6 +6,7 @@
  */
 
 import type { Conversation, Message } from '../chat-format.ts';
+import { VERIFIERS } from '../verifiers.ts';
 import {
   checkText,
   type Fields,
@@ -24,9 +25,6 @@ export interface PreferencePair {
   readonly rejected: string;
   readonly category?: string;
 }
-
-/** The types of tasks that can be checked without further ado. */
-export const TASK_TYPES: readonly string[] = ['math', 'logic'];
 
 /** A question whose answer a program can check. */
 export interface Task {
@@ -283,7 +281,11 @@ export function parsePreferences(content: string, source: string): PreferencePai
  * Questions with an answer that can be checked: `{prompt, expected, type}`; `expected` may be a number.
  * @param types the types that have a verifier
  */
-export function parseTasks(content: string, source: string, types: readonly string[] = TASK_TYPES): Task[] {
+export function parseTasks(
+  content: string,
+  source: string,
+  types: readonly string[] = [...VERIFIERS.keys()],
+): Task[] {
   const shape = '{"prompt", "expected", "type"}';
   return parseRecords(content, source).map((at) => {
     const fields = fieldsOf(at, shape);

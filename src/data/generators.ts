@@ -9,16 +9,39 @@ import { UserError } from '../errors.ts';
 import { createRandom, foldSeed, type Random } from '../tensor/random.ts';
 import { arithmeticDocument, arithmeticDrill, arithmeticTask } from './arithmetic.ts';
 import { logicDocument, logicTask } from './logic.ts';
+import { comparisonTask } from './tasks/comparison.ts';
+import { countingTask } from './tasks/counting.ts';
+import { datesTask } from './tasks/dates.ts';
+import { equationTask } from './tasks/equation.ts';
+import { multiplicationTask } from './tasks/multiplication.ts';
+import { reversingTask } from './tasks/reversing.ts';
+import { sortingTask } from './tasks/sorting.ts';
+import { unitsTask } from './tasks/units.ts';
 import type { GeneratedTask, Split } from './tasks.ts';
 
 export { arithmeticLine, fact, factKey, workedLine } from './arithmetic.ts';
 export { type GeneratedTask, HELD_OUT_SHARE, isHeldOut, type Split } from './tasks.ts';
 
-type TaskType = GeneratedTask['type'];
-const MAKERS: Readonly<Record<TaskType, (random: Random, split: Split) => GeneratedTask>> = {
+/** What makes the questions of each type; all of them have a verifier. */
+const MAKERS = {
   math: arithmeticTask,
   logic: logicTask,
-};
+  multiplication: multiplicationTask,
+  comparison: comparisonTask,
+  counting: countingTask,
+  reversing: reversingTask,
+  sorting: sortingTask,
+  equation: equationTask,
+  units: unitsTask,
+  dates: datesTask,
+} as const satisfies Readonly<Record<string, (random: Random, split: Split) => GeneratedTask>>;
+
+export type TaskType = keyof typeof MAKERS;
+/** The types that can be generated, in their order. */
+export const TASK_TYPES = Object.keys(MAKERS) as TaskType[];
+/** The types that are generated unless others are asked for. */
+export const DEFAULT_TASK_TYPES: readonly TaskType[] = ['math', 'logic'];
+
 /** Stands above exercises, so that they are not expected where prose begins. */
 const HEADING = '练习题';
 /** So many repetitions in a row are thrown away before one is let through. */
@@ -35,12 +58,12 @@ export function generateTasks(options: {
   split: Split;
   types?: readonly TaskType[];
 }): GeneratedTask[] {
-  const { count, seed, split, types = ['math', 'logic'] } = options;
+  const { count, seed, split, types = DEFAULT_TASK_TYPES } = options;
   requireCount(count);
   if (types.length === 0) {
     throw new UserError({
-      zh: '没有指定题目类型：请给出 math、logic 或两者。',
-      en: 'No type of task was given: ask for math, logic or both.',
+      zh: `没有指定题目类型：请给出一种或几种：${TASK_TYPES.join(', ')}。`,
+      en: `No type of task was given: ask for one or more of ${TASK_TYPES.join(', ')}.`,
     });
   }
   const random = createRandom(foldSeed(seed, `tasks ${split}`));

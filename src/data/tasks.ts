@@ -10,7 +10,7 @@ export interface GeneratedTask {
   readonly answer: string;
   /** What the verifier of `type` looks for in an answer. */
   readonly expected: string;
-  readonly type: 'math' | 'logic';
+  readonly type: string;
   /** The fact asked about, whatever the wording: `15+27`, or the premises of a puzzle. */
   readonly key: string;
 }
