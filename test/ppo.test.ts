@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { groupAdvantages, sortGroups } from '../src/stages/groups.ts';
 import {
   adaptKlCoefficient,
   explainedVariance,
@@ -10,8 +11,7 @@ import {
   tokenRewards,
   whiten,
 } from '../src/stages/ppo.ts';
-import { distinct2 } from '../src/stages/rlhf.ts';
-import { groupAdvantages, sortGroups } from '../src/stages/rlvf.ts';
+import { distinct2 } from '../src/stages/scored-responses.ts';
 import { gradients, interpret, type Tensor, tensor, trace } from '../src/tensor/index.ts';
 import { expectClose } from './support/close.ts';
 

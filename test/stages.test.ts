@@ -16,10 +16,12 @@ import {
   rewardParameters,
   trainRewardModel,
 } from '../src/stages/reward-model.ts';
-import { type RlhfData, trainRlhf } from '../src/stages/rlhf.ts';
-import { answerTasks, trainRlvf } from '../src/stages/rlvf.ts';
+import { trainRlhf } from '../src/stages/rlhf.ts';
+import { trainRlvf } from '../src/stages/rlvf.ts';
+import type { RlhfData } from '../src/stages/scored-responses.ts';
 import { sftLoss, supervisedFineTune } from '../src/stages/sft.ts';
 import { checkEvaluations } from '../src/stages/stage.ts';
+import { answerTasks } from '../src/stages/verified-answers.ts';
 import {
   createRandom,
   gradients,

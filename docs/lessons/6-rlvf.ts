@@ -1,6 +1,6 @@
 /** @file The worked example of lesson 6: `npx tsx docs/lessons/6-rlvf.ts` */
 
-import { groupAdvantages } from '../../src/stages/rlvf.ts';
+import { groupAdvantages } from '../../src/stages/groups.ts';
 import { logicVerifier, mathVerifier } from '../../src/verifiers.ts';
 
 console.log('27+15=?, expected 42');
