@@ -328,8 +328,7 @@ describe('group advantages', () => {
   });
 
   it('tell mixed groups from those that agree', () => {
-    const advantages = groupAdvantages([1, 1, -0.5, 1, -0.5, -0.5, 1, -0.5], 2);
-    expect(sortGroups(advantages, 2)).toEqual({
+    expect(sortGroups([1, 1, -0.5, 1, -0.5, -0.5, 1, -0.5], 2)).toEqual({
       mixed: [
         [2, 3],
         [6, 7],

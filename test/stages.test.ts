@@ -7,12 +7,12 @@ import { bindParameters, initializeParameters } from '../src/nn/parameters.ts';
 import { createTrainer, createTrainState } from '../src/nn/train-step.ts';
 import { GREEDY } from '../src/sampling.ts';
 import { createJudge, withoutValueHead, withValueHead } from '../src/stages/actor-critic.ts';
+import { renderPairs } from '../src/stages/pairs.ts';
 import { evaluatePretrain, keyOf, pretrain } from '../src/stages/pretrain.ts';
 import {
   createScorer,
   evaluateRewardModel,
   RewardModel,
-  renderPairs,
   rewardParameters,
   trainRewardModel,
 } from '../src/stages/reward-model.ts';

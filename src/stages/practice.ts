@@ -66,6 +66,11 @@ export function mean(numbers: readonly number[]): number {
   return numbers.reduce((total, x) => total + x, 0) / numbers.length;
 }
 
+/** The mean, and 0 of nothing: figures of an iteration in which there was nothing to learn. */
+export function meanOrZero(numbers: readonly number[]): number {
+  return numbers.length === 0 ? 0 : mean(numbers);
+}
+
 /** Standard deviation of all there is (not an estimate from a sample: divided by the count). */
 export function deviation(numbers: readonly number[]): number {
   const center = mean(numbers);

@@ -17,9 +17,10 @@ import { GPT } from '../model.ts';
 import { maskedMean, tokenLogProbabilities } from '../nn/losses.ts';
 import { bindParameters } from '../nn/parameters.ts';
 import { createTrainer, createTrainState, type LossFunction } from '../nn/train-step.ts';
-import { clamp, exp, foldSeed, type NdArray, neg, type Spec } from '../tensor/index.ts';
+import { foldSeed, type NdArray, neg, type Spec } from '../tensor/index.ts';
 import { createJudge, withValueHead } from './actor-critic.ts';
 import { groupAdvantages, sortGroups } from './groups.ts';
+import { klLoss } from './ppo.ts';
 import {
   compareFigures,
   describeAttempts,
@@ -55,8 +56,7 @@ export function rlvfLoss(config: ModelConfig, temperature: number, klCoefficient
     const logits = model.logits(model.forward(ids).hidden).mul(1 / temperature);
     const logProbs = tokenLogProbabilities(logits, targets);
     const policyLoss = maskedMean(neg(advantages.mul(logProbs)), mask);
-    const logRatio = clamp(logProbs.sub(referenceLogProbs), -20, 20);
-    const kl = maskedMean(exp(neg(logRatio)).sub(1).add(logRatio), mask);
+    const kl = klLoss(logProbs, referenceLogProbs, mask);
     return { loss: policyLoss.add(kl.mul(klCoefficient)), metrics: { policyLoss, kl } };
   };
 }
@@ -102,7 +102,7 @@ export async function trainRlvf(
     const advantages = groupAdvantages(rewards, K);
 
     // 2. Learn from the groups whose answers differ.
-    const { mixed, agreed } = sortGroups(advantages, K);
+    const { mixed, agreed } = sortGroups(rewards, K);
     const chosen = [...mixed, ...agreed].slice(0, Q).flat();
     const episodes = chosen.map((i) => attempts[i].episode);
     const frozen = await judge.judge(reference, episodes);

@@ -8,6 +8,9 @@ import { type ModelConfig, PRESETS } from '../../src/config.ts';
 import type { PreferencePair, Task } from '../../src/data/formats.ts';
 import { gptParameters } from '../../src/model.ts';
 import { initializeParameters } from '../../src/nn/parameters.ts';
+import type { BestOfNOptions } from '../../src/stages/best-of-n.ts';
+import type { DpoOptions } from '../../src/stages/dpo.ts';
+import type { GrpoOptions } from '../../src/stages/grpo.ts';
 import type { RlhfOptions } from '../../src/stages/rlhf.ts';
 import type { RlvfOptions } from '../../src/stages/rlvf.ts';
 import type { SavedState, StageContext, StageIo, StepRecord } from '../../src/stages/stage.ts';
@@ -92,6 +95,27 @@ export const RLVF: RlvfOptions = {
   maxNewTokens: 4,
   temperature: 1,
   klCoefficient: 0.02,
+};
+
+export const GRPO: GrpoOptions = {
+  ...RLVF,
+  epochs: 2,
+  miniBatchSize: 4,
+  clipLow: 0.2,
+  clipHigh: 0.28,
+};
+
+export const DPO: DpoOptions = { epochs: 2, batchSize: 8, learningRate: 3e-3, beta: 0.1 };
+
+export const BEST_OF_N: BestOfNOptions = {
+  iterations: 4,
+  questions: 4,
+  groupSize: 4,
+  epochs: 2,
+  batchSize: 2,
+  learningRate: 3e-3,
+  maxNewTokens: 4,
+  temperature: 1,
 };
 
 /** What RLVF draws from. */
