@@ -174,7 +174,7 @@ describe('commands of a chat', () => {
   test('/stage goes on with another model, and stays where there is none', async () => {
     const sft = await say('你好');
     await obey(session, '/reset');
-    expect(await obey(session, '/stage rlhf')).toBe('The model after RLHF (PPO) answers now.');
+    expect(await obey(session, '/stage rlhf')).toBe('The model after RLHF answers now.');
     expect(session.stage).toBe('rlhf');
     expect((await say('你好')).text).not.toBe(sft.text);
     await obey(session, '/reset');

@@ -42,7 +42,7 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
     en: `Training the ${options.preset} model: about ${formatDuration(seconds)} on this machine (${options.threads} threads). Press Ctrl-C at any time; the same command goes on from there.`,
   });
 
-  const report = createReport(runtime);
+  const report = createReport(runtime, recipe);
   let last: Checkpoint | undefined;
   const { seed, out, restart = false, saveInterval } = options;
   const summaries = await untilInterrupted((interrupts) => {
@@ -61,6 +61,6 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
       ui,
     );
   }, report.end);
-  printSummary(summaries);
+  printSummary(summaries, recipe);
   return { summaries, last, runtime };
 }
