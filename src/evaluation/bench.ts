@@ -14,6 +14,7 @@ import type { EvaluationQuestions } from './judging.ts';
 import { MEASURE_NAMES, type Measure, STAGE_LABELS } from './measures.ts';
 import { type PolicyOptions, policyFigures, type ScoredResponses, sampleResponses } from './policy.ts';
 import { evaluatePreferences } from './preferences.ts';
+import { answerLength } from './responses.ts';
 import { answerExamination, type TaskResult, taskFigures } from './tasks.ts';
 import { evaluateText, type TextBaselines, textBaselines } from './text.ts';
 
@@ -58,7 +59,8 @@ export function createBench(options: BenchOptions, held: HeldOutData): Bench {
     const pairs = held.judgePairs;
     const folder = options.judgeFolder;
     const judge = await openJudge({ runtime, folder, sft, pairs, recipe: recipe.reward, seed, say });
-    const { maxNewTokens, temperature } = recipe.rlhf;
+    const { temperature } = recipe.rlhf;
+    const maxNewTokens = answerLength(sft, recipe.rlhf.maxNewTokens);
     const prompts = held.prompts;
     return { runtime, reward, judge, prompts, maxNewTokens, temperature, seed: foldSeed(seed, 'policy') };
   });
@@ -66,10 +68,11 @@ export function createBench(options: BenchOptions, held: HeldOutData): Bench {
     async (stage): Promise<ScoredResponses> => sampleResponses(need(stage), (await policyOptions())!),
   );
   const examined = onceEach((stage): Promise<TaskResult[]> => {
-    const { maxNewTokens, temperature } = recipe.rlvf;
+    const checkpoint = need(stage);
+    const { temperature } = recipe.rlvf;
+    const maxNewTokens = answerLength(checkpoint, recipe.rlvf.maxNewTokens);
     const { tasks } = held;
     const taskSeed = foldSeed(seed, 'tasks');
-    const checkpoint = need(stage);
     return answerExamination({ runtime, checkpoint, tasks, maxNewTokens, temperature, seed: taskSeed });
   });
 
@@ -105,7 +108,7 @@ export function createBench(options: BenchOptions, held: HeldOutData): Bench {
       }),
     async policy(stage) {
       const bench = await policyOptions();
-      if (!bench || held.prompts.length === 0) return [];
+      if (!bench) return [];
       const own = await responses(stage);
       if (stage === 'sft') return policyFigures(own, bench, need(stage));
       const reference = { checkpoint: need('sft'), responses: await responses('sft') };

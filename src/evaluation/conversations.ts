@@ -12,7 +12,7 @@ import { type Figure, figure } from './figures.ts';
 import { ratioOf, shareOf } from './intervals.ts';
 import { type EvaluationQuestions, isRight, type JudgedQuestion } from './judging.ts';
 import { createNearest, type KnownAnswer } from './nearest-question.ts';
-import { fittingPrompts, respond, textOf } from './responses.ts';
+import { answerLength, fittingPrompts, respond, textOf } from './responses.ts';
 
 type Messages = readonly Message[];
 
@@ -42,14 +42,16 @@ export async function evaluateConversations(
   options: ConversationOptions,
 ): Promise<{ figures: Figure[]; answers: JudgedAnswer[] }> {
   const { runtime, checkpoint, chats, questions, known, seed } = options;
-  const identity = questions?.identity ?? [];
-  const paraphrases = questions?.paraphrases ?? [];
+  const maxNewTokens = answerLength(checkpoint, MAX_NEW_TOKENS);
+  const fits = ({ prompt }: JudgedQuestion): boolean =>
+    fittingPrompts(checkpoint, [[{ role: 'user', content: prompt }]], maxNewTokens).length > 0;
+  const identity = questions?.identity.filter(fits) ?? [];
+  const paraphrases = questions?.paraphrases.filter(fits) ?? [];
   const asked = [...identity, ...paraphrases];
   const prompts = [
     ...asked.map(({ prompt }): Messages => [{ role: 'user', content: prompt }]),
-    ...fittingPrompts(checkpoint, chats.map(beforeLastAnswer), MAX_NEW_TOKENS),
+    ...fittingPrompts(checkpoint, chats.map(beforeLastAnswer), maxNewTokens),
   ];
-  const maxNewTokens = MAX_NEW_TOKENS;
   const episodes = await respond({ runtime, checkpoint, prompts, sampling: GREEDY, maxNewTokens, seed });
   const judge = (question: JudgedQuestion, answer: string): boolean =>
     isRight(answer, question.must, identity.includes(question) ? questions?.identityMustNot : []);

@@ -84,12 +84,19 @@ export function ratioOf(pairs: readonly (readonly [number, number])[], seed: num
 
 /**
  * A statistic with the interval of the jackknife (Tukey 1958): ±1.96 standard errors, from leaving out one observation
- * at a time. For what repeated observations distort, such as the share of distinct words, which a bootstrap makes too
- * low.
+ * at a time. For what repeated observations distort, such as the share of distinct words: samples with replacement have
+ * too few of them.
+ *
+ * @param options.least the interval does not reach below
+ * @param options.most nor above
  */
 export function jackknife<T>(
   observations: readonly T[],
   statistic: (sample: readonly T[]) => number,
+  {
+    least = Number.NEGATIVE_INFINITY,
+    most = Number.POSITIVE_INFINITY,
+  }: { readonly least?: number; readonly most?: number } = {},
 ): Estimate {
   const count = observations.length;
   if (count === 0) throw new RangeError('a jackknife needs at least one observation');
@@ -99,5 +106,5 @@ export function jackknife<T>(
   const mean = without.reduce((sum, x) => sum + x, 0) / count;
   const variance = ((count - 1) / count) * without.reduce((sum, x) => sum + (x - mean) ** 2, 0);
   const half = Z95 * Math.sqrt(variance);
-  return { value, low: value - half, high: value + half, count };
+  return { value, low: Math.max(least, value - half), high: Math.min(most, value + half), count };
 }

@@ -32,6 +32,15 @@ export const REFERENCES: Partial<Readonly<Record<StageName, StageName>>> = {
   rlvf: 'sft',
 };
 
+/** The stages that must be there for a stage's purpose to be measured: what it is compared with, and scored by. */
+export const COMPANIONS: Readonly<Record<StageName, readonly StageName[]>> = {
+  pretrain: [],
+  sft: ['pretrain'],
+  reward: [],
+  rlhf: ['sft', 'reward'],
+  rlvf: ['sft'],
+};
+
 export const STAGE_LABELS: Readonly<Record<StageName, Text>> = {
   pretrain: { zh: '预训练', en: 'pretrained' },
   sft: { zh: 'SFT', en: 'SFT' },

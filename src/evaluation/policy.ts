@@ -62,6 +62,7 @@ async function scoresOf(
   { config, params: weights }: Checkpoint,
   episodes: readonly Episode[],
 ): Promise<number[]> {
+  if (episodes.length === 0) return [];
   const sequences = episodes.map(tokensOf);
   const length = longestOf(episodes);
   const scorer = await createScorer({ runtime, config, weights, batchSize: BATCH, length });
@@ -83,6 +84,7 @@ export async function policyFigures(
 ): Promise<Figure[]> {
   const { seed, runtime, temperature } = options;
   const { episodes, rewards, verdicts } = responses;
+  if (episodes.length === 0) return [];
   /** Mean over responses; prompts are what is resampled. */
   const average = (values: readonly number[]): Estimate =>
     bootstrap(byPrompt(values), (sample) => meanOfAll(sample.flat()), seed);
@@ -127,7 +129,7 @@ export async function policyFigures(
     'higher',
   );
   for (const n of [1, 2]) {
-    const estimate = jackknife(byPrompt(tokens), (sample) => distinct(sample.flat(), n));
+    const estimate = jackknife(byPrompt(tokens), (sample) => distinct(sample.flat(), n), SHARE);
     add(`distinct-${n}`, { zh: `distinct-${n}`, en: `distinct-${n}` }, 'share', estimate, 'higher');
   }
   const repeated = average(tokens.map(repetition));
@@ -135,6 +137,7 @@ export async function policyFigures(
   return figures;
 }
 
+const SHARE = { least: 0, most: 1 };
 const WIN_RATE: Text = { zh: '裁判判胜 SFT 的比例', en: 'win rate over SFT, by the judge' };
 
 function meanOfAll(values: readonly number[]): number {

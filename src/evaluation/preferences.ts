@@ -6,7 +6,7 @@ import { createScorer, renderPairs } from '../stages/reward-model.ts';
 import type { Runtime } from '../tensor/index.ts';
 import { brierScore, calibrationError } from './calibration.ts';
 import { type Baseline, type Figure, figure } from './figures.ts';
-import { bootstrap, meanOf, shareOf } from './intervals.ts';
+import { bootstrap, jackknife, meanOf, shareOf } from './intervals.ts';
 
 const BATCH = 16;
 
@@ -58,7 +58,8 @@ export async function evaluatePreferences(options: {
       'calibration-error',
       { zh: '校准误差 ECE', en: 'calibration error (ECE)' },
       'share',
-      bootstrap(margins, calibrationError, seed),
+      // A bootstrap would only add error: bins of repeated pairs are less even.
+      jackknife(margins, calibrationError, { least: 0, most: 1 }),
       { better: 'lower' },
     ),
     figure('brier', { zh: 'Brier 分数', en: 'Brier score' }, 'number', bootstrap(margins, brierScore, seed), {

@@ -22,6 +22,11 @@ export interface RespondOptions {
   readonly seed: number;
 }
 
+/** How long answers may become: as wanted, but half of the context at most. */
+export function answerLength({ config }: Checkpoint, wanted: number): number {
+  return Math.min(wanted, Math.floor(config.contextLength / 2));
+}
+
 /** Prompts that leave room for an answer. */
 export function fittingPrompts(
   { tokenizer, config }: Checkpoint,

@@ -85,13 +85,13 @@ function setsOf(held: HeldOutData, questions: BenchOptions['questions'] | undefi
     leftOut: left,
   });
   return [
-    set('documents', '文本', 'documents', documents.heldOut.length),
-    set('chats', '对话', 'conversations', chats.length, leftOut.chats),
-    set('identity', '身份问题', 'questions who it is', questions?.identity.length ?? 0),
-    set('paraphrases', '已知问题的新问法', 'paraphrases', questions?.paraphrases.length ?? 0),
-    set('pairs', '偏好对', 'pairs', pairs.length, leftOut.pairs),
-    set('prompts', '提问', 'prompts', prompts.length),
-    set('tasks', '可验证题目', 'checked questions', tasks.length, leftOut.tasks),
+    set('documents', '篇文本', 'documents', documents.heldOut.length),
+    set('chats', '段对话', 'conversations', chats.length, leftOut.chats),
+    set('identity', '个身份问题', 'questions about itself', questions?.identity.length ?? 0),
+    set('paraphrases', '个已知问题的新问法', 'paraphrases', questions?.paraphrases.length ?? 0),
+    set('pairs', '对偏好', 'pairs', pairs.length, leftOut.pairs),
+    set('prompts', '条提问', 'prompts', prompts.length),
+    set('tasks', '道可验证的题目', 'checked questions', tasks.length, leftOut.tasks),
   ];
 }
 
