@@ -14,7 +14,7 @@ import type { NdArray, Runtime } from '../tensor/index.ts';
 import { type Figure, figure } from './figures.ts';
 import { bootstrap, type Estimate, jackknife } from './intervals.ts';
 import { fittingPrompts, respond } from './responses.ts';
-import { distinct, repetition } from './variety.ts';
+import { distinctShare, ngramsOf, repetition } from './variety.ts';
 
 /** Responses to each prompt. */
 const ROUNDS = 2;
@@ -129,7 +129,8 @@ export async function policyFigures(
     'higher',
   );
   for (const n of [1, 2]) {
-    const estimate = jackknife(byPrompt(tokens), (sample) => distinct(sample.flat(), n), SHARE);
+    const phrases = byPrompt(tokens.map((each) => ngramsOf(each, n)));
+    const estimate = jackknife(phrases, (sample) => distinctShare(sample.flat(2)), SHARE);
     add(`distinct-${n}`, { zh: `distinct-${n}`, en: `distinct-${n}` }, 'share', estimate, 'higher');
   }
   const repeated = average(tokens.map(repetition));

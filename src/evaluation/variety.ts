@@ -2,7 +2,8 @@
 
 type Tokens = readonly number[];
 
-function ngramsOf(tokens: Tokens, n: number): string[] {
+/** The runs of n tokens. */
+export function ngramsOf(tokens: Tokens, n: number): string[] {
   return Array.from({ length: Math.max(0, tokens.length - n + 1) }, (_, i) =>
     tokens.slice(i, i + n).join(' '),
   );
@@ -10,7 +11,11 @@ function ngramsOf(tokens: Tokens, n: number): string[] {
 
 /** distinct-n: different n-grams as a share of all n-grams in the responses together (Li et al. 2016). */
 export function distinct(responses: readonly Tokens[], n: number): number {
-  const all = responses.flatMap((tokens) => ngramsOf(tokens, n));
+  return distinctShare(responses.flatMap((tokens) => ngramsOf(tokens, n)));
+}
+
+/** Different ones as a share of all. */
+export function distinctShare(all: readonly string[]): number {
   return new Set(all).size / Math.max(1, all.length);
 }
 
