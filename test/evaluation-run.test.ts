@@ -36,7 +36,7 @@ beforeAll(async () => {
     writeFileSync(file, text);
     return ['--data', `${stage}=${file}`];
   });
-});
+}, 120_000);
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
 const evaluate = (...args: string[]): Promise<string> =>
