@@ -346,7 +346,9 @@ describe('best of N', () => {
     const options = { ...BEST_OF_N, iterations: 12, learningRate: 1e-2 };
     const { evaluations } = await trainBestOfN(context, chatWeights, practice, options);
     const rewards = figures(context, 'reward');
-    expect(mean(rewards.slice(-3))).toBeGreaterThan(rewards[0] + 0.1);
+    // In the end every answer is as good as the best that was ever found.
+    expect(rewards[0]).toBeLessThan(0.15);
+    expect(mean(rewards.slice(-3))).toBeCloseTo(Math.max(...figures(context, 'bestReward')), 5);
     expect(evaluations[0].after).toBeGreaterThan(evaluations[0].before!);
     expect(context.io.records[0].figures).not.toHaveProperty('accuracy');
   });

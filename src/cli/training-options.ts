@@ -323,5 +323,5 @@ export function checkContradictions(
       en: '--rlvf-tasks has no effect: SFT and RLVF are skipped or have data of their own (--data), so no tasks are generated; remove it.',
     });
   }
-  if (options.verifiers.length > 0 && skip.has('rlvf')) throw contradiction('--verifiers', 'rlvf');
+  if (options.verifiers.length > 0 && skip.has('rlvf')) throw contradiction('--verifiers', '--skip-rlvf');
 }
