@@ -88,7 +88,7 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
       rlvf: { iterations: 60, questions: 12, groupSize: 8, epochs: 1, batchSize: 4, learningRate: 1e-4 },
     },
     pretrain: { epochs: 5, batchSize: 4, learningRate: 1e-3, warmupSteps: 100, generatedDocuments: 200 },
-    sft: { epochs: 10, batchSize: 4, learningRate: 1e-3, generatedTasks: 2000 },
+    sft: { epochs: 12, batchSize: 4, learningRate: 1e-3, generatedTasks: 3000 },
     reward: { epochs: 2, batchSize: 16, learningRate: 2e-4, generatedPairs: 800 },
     rlhf: {
       ...RLHF,
