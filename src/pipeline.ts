@@ -90,6 +90,8 @@ export interface Circumstances {
   readonly threads: number;
   /** The names of the files of data. */
   readonly data: readonly string[];
+  /** The types of generated tasks, where they are not the usual ones. */
+  readonly taskTypes?: readonly TaskType[];
 }
 
 /** What the caller shows. */

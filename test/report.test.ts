@@ -98,7 +98,13 @@ describe('the arithmetic of a drawing', () => {
   });
 
   test('numbers and lines of text are short', () => {
-    expect([0.123456, 12345.6, 0.00001, 0, -2].map(formatNumber)).toEqual(['0.1235', '12346', '1.00e-5', '0', '-2']);
+    expect([0.123456, 12345.6, 0.00001, 0, -2].map(formatNumber)).toEqual([
+      '0.1235',
+      '12346',
+      '1.00e-5',
+      '0',
+      '-2',
+    ]);
     expect(sparkline([0, 1, 2, 3, 4, 5, 6, 7].map((x): Point => [x, x]))).toBe('▁▂▃▄▅▆▇█');
     expect(sparkline([])).toBe('');
   });
@@ -151,7 +157,9 @@ const EVERYTHING: ReportDocument = {
     { kind: 'tokens', tokens: [{ text: HOSTILE, learned: true, endsLine: true }] },
     {
       kind: 'answers',
-      groups: [{ question: HOSTILE, expected: HOSTILE, answers: [{ text: HOSTILE, reward: -0.5, right: false }] }],
+      groups: [
+        { question: HOSTILE, expected: HOSTILE, answers: [{ text: HOSTILE, reward: -0.5, right: false }] },
+      ],
     },
   ],
 };
@@ -207,7 +215,9 @@ describe('the report of a run', () => {
     const { checkpoints } = readRun(out);
     const estimate = { value: 0.5, low: 0.4, high: 0.6, count: 8 };
     const name = { zh: '对偏好', en: 'pair accuracy' };
-    const figures = { preferences: [{ id: 'accuracy', name, unit: 'share' as const, baselines: [], ...estimate }] };
+    const figures = {
+      preferences: [{ id: 'accuracy', name, unit: 'share' as const, baselines: [], ...estimate }],
+    };
     const evaluation: RunEvaluation = { seed: 1, sets: [], stages: [{ stage: 'reward', figures }] };
     keepEvaluation(out, evaluation, checkpoints);
     expect(findEvaluation(out, checkpoints)).toEqual(evaluation);

@@ -28,8 +28,8 @@ function formatInterval(figure: Figure, { low, high }: Pick<Baseline, 'low' | 'h
   return `[${formatValue(low, figure)}, ${formatValue(high, figure)}]`;
 }
 
-/** Rows of a figure: values with their intervals below, and below the name what they are compared with. */
-function rowsOf(figures: readonly (Figure | undefined)[], columns: readonly StageEvaluation[]): string[][] {
+/** The row of a figure: values with their intervals below, and below the name what they are compared with. */
+function rowOf(figures: readonly (Figure | undefined)[], columns: readonly StageEvaluation[]): string[] {
   const [first] = figures.filter((each) => each !== undefined);
   const shownStages = columns.map(({ stage }) => stage);
   const baselines = first.baselines.filter(({ stage }) => !stage || !shownStages.includes(stage));
@@ -38,15 +38,10 @@ function rowsOf(figures: readonly (Figure | undefined)[], columns: readonly Stag
     const interval = formatInterval(first, { low: baseline.low, high: baseline.high });
     return `  ↔ ${text(name)} ${formatValue(value, first)} ${interval}`.trimEnd();
   });
-  const blank = figures.map(() => '');
   return [
-    [
-      text(first.name),
-      String(first.count),
-      ...figures.map((each) => (each ? formatValue(each.value, each) : '')),
-    ],
-    [compared[0] ?? '', '', ...figures.map((each) => (each ? formatInterval(each) : ''))],
-    ...compared.slice(1).map((each) => [each, '', ...blank]),
+    [text(first.name), ...compared].join('\n'),
+    String(first.count),
+    ...figures.map((each) => (each ? `${formatValue(each.value, each)}\n${formatInterval(each)}` : '')),
   ];
 }
 
@@ -56,7 +51,7 @@ function idsOf(lists: readonly (readonly Figure[])[]): string[] {
   return [...new Set([longest, ...others].flat().map(({ id }) => id))];
 }
 
-/** Heading and rows of an evaluation; a row with a single cell begins another measure. */
+/** Heading and rows of an evaluation, with cells of several lines; a row with a single cell begins another measure. */
 export function evaluationRows(stages: readonly StageEvaluation[]): string[][] {
   const heading = [
     text({ zh: '指标', en: 'Figure' }),
@@ -69,8 +64,8 @@ export function evaluationRows(stages: readonly StageEvaluation[]): string[][] {
     if (ids.length === 0) return [];
     return [
       [text(MEASURE_NAMES[measure])],
-      ...ids.flatMap((id) =>
-        rowsOf(
+      ...ids.map((id) =>
+        rowOf(
           lists.map((list) => list.find((each) => each.id === id)),
           stages,
         ),
@@ -100,6 +95,11 @@ export function evaluationLegend(sets: readonly SetSize[]): string {
 
 /** The table of an evaluation, with its legend below it. */
 export function evaluationTable({ stages, sets }: RunEvaluation): string {
-  const rows = evaluationRows(stages).map((row) => (row.length === 1 ? [`— ${row[0]} —`] : row));
+  const rows = evaluationRows(stages).flatMap((row) => {
+    if (row.length === 1) return [[`— ${row[0]} —`]];
+    const cells = row.map((cell) => cell.split('\n'));
+    const height = Math.max(...cells.map((lines) => lines.length));
+    return Array.from({ length: height }, (_, line) => cells.map((lines) => lines[line] ?? ''));
+  });
   return `${table(rows)}\n\n${evaluationLegend(sets)}`;
 }

@@ -73,9 +73,11 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
 }
 
 function circumstancesOf(
-  { preset, device, threads }: TrainingOptions,
+  options: TrainingOptions,
   data: Readonly<Record<DataStage, SourceText>>,
 ): Circumstances {
+  const { preset, device, threads } = options;
   const names = Object.values(data).map(({ name }) => name);
-  return { machine: describeMachine(), preset, device, threads, data: names };
+  const taskTypes = taskTypesOf(options);
+  return { machine: describeMachine(), preset, device, threads, data: names, taskTypes };
 }

@@ -30,7 +30,7 @@ table { border-collapse: collapse; font-size: .9rem; }
 th, td { padding: .4rem .75rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 td { white-space: pre-line; overflow-wrap: anywhere; min-width: 4.5rem; }
 th { background: var(--head); font-weight: 600; white-space: nowrap; }
-.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+.number { text-align: right; white-space: pre; font-variant-numeric: tabular-nums; }
 .group td { padding-top: 1rem; color: var(--faint); font-weight: 600; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr)); gap: 1.4rem 2rem; margin: 1rem 0; }
 figure { margin: 0; break-inside: avoid; }

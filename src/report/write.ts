@@ -41,11 +41,12 @@ async function specimensOf(
   for (const stage of writers) {
     answers.push({ stage, answers: await answerGreedily(runtime, checkpoints[stage]!, PROMPTS) });
   }
+  const types = stages.find(({ stage }) => stage === 'rlvf')?.circumstances?.taskTypes;
   // The pretrained model knows no tasks.
   const last = writers.filter((stage) => stage !== 'pretrain').at(-1);
   const rollouts = last && {
     stage: last,
-    groups: await sampleRollouts(runtime, checkpoints[last]!, verifiableTasks(data.rlvf).heldOut),
+    groups: await sampleRollouts(runtime, checkpoints[last]!, verifiableTasks(data.rlvf, types).heldOut),
   };
   const [{ tokenizer }] = Object.values(checkpoints);
   return {
