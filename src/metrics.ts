@@ -41,7 +41,7 @@ export interface Metrics {
 
 const JSON_LINES = 'metrics.jsonl';
 
-interface TimedRecord extends MetricsRecord {
+export interface TimedRecord extends MetricsRecord {
   /** When the step ended, in seconds since 1970. */
   readonly time: number;
 }
@@ -78,6 +78,11 @@ function readKept(path: string, resumeAt: { stage: string; step: number } | unde
   if (!resumeAt) return records;
   const cut = records.findIndex(({ stage, step }) => stage === resumeAt.stage && step > resumeAt.step);
   return cut < 0 ? records : records.slice(0, cut);
+}
+
+/** What has been logged of a run in `dir`; nothing where there is no file. */
+export function readMetrics(dir: string): TimedRecord[] {
+  return readKept(join(dir, JSON_LINES), undefined);
 }
 
 function eventOf({ time, stage, step, ...figures }: TimedRecord): Uint8Array {

@@ -50,6 +50,21 @@ export interface PipelineOptions {
   readonly restart: boolean;
   /** Seconds between saves of the state in progress. */
   readonly saveInterval: number;
+  /** Kept with the checkpoints that are trained, as JSON: where and with what they were. */
+  readonly circumstances?: Circumstances;
+}
+
+/** Where a training ran, and with what. */
+export interface Circumstances {
+  /** Processor, memory and system, in words. */
+  readonly machine: string;
+  readonly preset: string;
+  readonly device: string;
+  readonly threads: number;
+  /** The names of the files of data. */
+  readonly data: readonly string[];
+  /** The types of generated tasks, where they are not the usual ones. */
+  readonly taskTypes?: readonly TaskType[];
 }
 
 /** What the caller shows. */
@@ -113,7 +128,7 @@ async function runStage(
   options: PipelineOptions,
   ui: PipelineUi,
 ): Promise<{ summary: StageSummary; checkpoint: Checkpoint }> {
-  const { runtime, seed, out, restart, saveInterval } = options;
+  const { runtime, recipe, seed, out, restart, saveInterval, circumstances } = options;
   const fingerprint = createHash('sha256')
     .update(JSON.stringify([stage, seed, dependsOn]))
     .digest('hex');
@@ -149,7 +164,7 @@ async function runStage(
   const { weights, evaluations } = result;
   checkEvaluations(stage, evaluations);
   const seconds = elapsed();
-  const extra = { fingerprint, seconds, evaluations };
+  const extra = { fingerprint, seconds, evaluations, seed, settings: recipe[stage], circumstances };
   const checkpoint = { params: weights, config, tokenizer, stage, extra };
   finishStage(out, stage, checkpoint);
   return { summary: { stage, outcome: 'trained', seconds, evaluations }, checkpoint };

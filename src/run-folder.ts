@@ -21,6 +21,7 @@ import {
 } from './checkpoint.ts';
 import type { ModelConfig } from './config.ts';
 import { UserError } from './errors.ts';
+import { recoverFolder } from './files.ts';
 import { lockFolder } from './folder-lock.ts';
 import { gptParameters } from './model.ts';
 import { rewardParameters } from './stages/reward-model.ts';
@@ -42,6 +43,19 @@ export function loadStage(out: string, stage: StageName): Checkpoint {
   const shapes = (config: ModelConfig): Record<string, Shape> =>
     Object.fromEntries(Object.entries(parameters(config)).map(([name, { shape }]) => [name, shape]));
   return loadCheckpoint(checkpointFolder(out, stage), shapes);
+}
+
+/** The checkpoints of some stages, as far as they are in a folder. @throws UserError where one is broken */
+export function loadStages(
+  out: string,
+  stages: readonly StageName[],
+): Partial<Record<StageName, Checkpoint>> {
+  const found = stages.filter((stage) => {
+    const dir = checkpointFolder(out, stage);
+    recoverFolder(dir);
+    return existsSync(join(dir, 'model.safetensors'));
+  });
+  return Object.fromEntries(found.map((stage) => [stage, loadStage(out, stage)]));
 }
 
 /** The checkpoint of a stage, if there is one that can be read. */

@@ -2,7 +2,7 @@
 
 import type { Baseline, Figure } from '../evaluation/figures.ts';
 import { MEASURE_NAMES, MEASURES } from '../evaluation/measures.ts';
-import type { RunEvaluation, StageEvaluation } from '../evaluation/run.ts';
+import type { RunEvaluation, SetSize, StageEvaluation } from '../evaluation/run.ts';
 import { text } from '../i18n.ts';
 import { table } from './progress.ts';
 import { STAGE_NAMES } from './training-options.ts';
@@ -17,7 +17,7 @@ const DECIMALS: Readonly<Record<Figure['unit'], number>> = {
 };
 
 /** A value as people read it: shares in per cent, changes with their sign. */
-function formatValue(value: number, { unit, id }: Figure): string {
+export function formatValue(value: number, { unit, id }: Figure): string {
   const shown = (unit === 'share' ? 100 * value : value).toFixed(DECIMALS[unit]);
   const sign = id.endsWith('-change') && value > 0 ? '+' : '';
   return `${sign}${shown}${unit === 'share' ? '%' : ''}`;
@@ -28,8 +28,8 @@ function formatInterval(figure: Figure, { low, high }: Pick<Baseline, 'low' | 'h
   return `[${formatValue(low, figure)}, ${formatValue(high, figure)}]`;
 }
 
-/** Rows of a figure: values with their intervals below, and below the name what they are compared with. */
-function rowsOf(figures: readonly (Figure | undefined)[], columns: readonly StageEvaluation[]): string[][] {
+/** The row of a figure: values with their intervals below, and below the name what they are compared with. */
+function rowOf(figures: readonly (Figure | undefined)[], columns: readonly StageEvaluation[]): string[] {
   const [first] = figures.filter((each) => each !== undefined);
   const shownStages = columns.map(({ stage }) => stage);
   const baselines = first.baselines.filter(({ stage }) => !stage || !shownStages.includes(stage));
@@ -38,15 +38,10 @@ function rowsOf(figures: readonly (Figure | undefined)[], columns: readonly Stag
     const interval = formatInterval(first, { low: baseline.low, high: baseline.high });
     return `  ↔ ${text(name)} ${formatValue(value, first)} ${interval}`.trimEnd();
   });
-  const blank = figures.map(() => '');
   return [
-    [
-      text(first.name),
-      String(first.count),
-      ...figures.map((each) => (each ? formatValue(each.value, each) : '')),
-    ],
-    [compared[0] ?? '', '', ...figures.map((each) => (each ? formatInterval(each) : ''))],
-    ...compared.slice(1).map((each) => [each, '', ...blank]),
+    [text(first.name), ...compared].join('\n'),
+    String(first.count),
+    ...figures.map((each) => (each ? `${formatValue(each.value, each)}\n${formatInterval(each)}` : '')),
   ];
 }
 
@@ -56,8 +51,8 @@ function idsOf(lists: readonly (readonly Figure[])[]): string[] {
   return [...new Set([longest, ...others].flat().map(({ id }) => id))];
 }
 
-/** The table of an evaluation, with the sizes of its sets above it. */
-export function evaluationTable({ stages, sets }: RunEvaluation): string {
+/** Heading and rows of an evaluation, with cells of several lines; a row with a single cell begins another measure. */
+export function evaluationRows(stages: readonly StageEvaluation[]): string[][] {
   const heading = [
     text({ zh: '指标', en: 'Figure' }),
     'n',
@@ -68,15 +63,20 @@ export function evaluationTable({ stages, sets }: RunEvaluation): string {
     const ids = idsOf(lists);
     if (ids.length === 0) return [];
     return [
-      [`— ${text(MEASURE_NAMES[measure])} —`],
-      ...ids.flatMap((id) =>
-        rowsOf(
+      [text(MEASURE_NAMES[measure])],
+      ...ids.map((id) =>
+        rowOf(
           lists.map((list) => list.find((each) => each.id === id)),
           stages,
         ),
       ),
     ];
   });
+  return [heading, ...rows];
+}
+
+/** On how much an evaluation was made, and how its table is to be read. */
+export function evaluationLegend(sets: readonly SetSize[]): string {
   const sizes = sets
     .filter(({ size }) => size > 0)
     .map(({ name, size, leftOut }) => {
@@ -87,9 +87,19 @@ export function evaluationTable({ stages, sets }: RunEvaluation): string {
       return `${size} ${text(name)}${leftOut > 0 ? left : ''}`;
     })
     .join(text({ zh: '，', en: ', ' }));
-  const legend = text({
+  return text({
     zh: `留出数据：${sizes}。\n方括号是 95% 区间，n 是互相独立的观测数，↔ 是对照。`,
     en: `Held out: ${sizes}.\nBrackets are 95% intervals, n is the number of independent observations, ↔ is what a figure is compared with.`,
   });
-  return `${table([heading, ...rows])}\n\n${legend}`;
+}
+
+/** The table of an evaluation, with its legend below it. */
+export function evaluationTable({ stages, sets }: RunEvaluation): string {
+  const rows = evaluationRows(stages).flatMap((row) => {
+    if (row.length === 1) return [[`— ${row[0]} —`]];
+    const cells = row.map((cell) => cell.split('\n'));
+    const height = Math.max(...cells.map((lines) => lines.length));
+    return Array.from({ length: height }, (_, line) => cells.map((lines) => lines[line] ?? ''));
+  });
+  return `${table(rows)}\n\n${evaluationLegend(sets)}`;
 }

@@ -6,19 +6,19 @@
  *     npm run eval -- --json > evaluation.json
  */
 
-import { existsSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type Checkpoint, DEFAULT_FOLDER, loadCheckpoint, STAGE_FOLDERS } from '../checkpoint.ts';
+import { type Checkpoint, DEFAULT_FOLDER, loadCheckpoint } from '../checkpoint.ts';
 import { type ModelConfig, PRESETS, type PresetName } from '../config.ts';
 import { UserError } from '../errors.ts';
 import { type EvaluationQuestions, parseQuestions } from '../evaluation/judging.ts';
 import { COMPANIONS, MEASURES, PURPOSES } from '../evaluation/measures.ts';
 import { evaluateRun } from '../evaluation/run.ts';
-import { readTextFile, recoverFolder } from '../files.ts';
+import { readTextFile } from '../files.ts';
 import { text } from '../i18n.ts';
 import { RECIPES, type Recipe } from '../recipes.ts';
-import { loadStage } from '../run-folder.ts';
+import { keepEvaluation } from '../report/kept-evaluation.ts';
+import { loadStages } from '../run-folder.ts';
 import { STAGES, type StageName } from '../stages/stage.ts';
 import { openRuntime } from './device.ts';
 import { addDeviceOptions, type DeviceFlags } from './device-options.ts';
@@ -53,8 +53,8 @@ async function run(options: Options): Promise<void> {
   const out = options.out ?? (dir === undefined ? DEFAULT_FOLDER : dirname(dir));
   const only = dir === undefined ? undefined : loadOne(dir);
   const checkpoints: Partial<Record<StageName, Checkpoint>> = only
-    ? { ...loadFolder(out, COMPANIONS[only.stage]), [only.stage]: only.checkpoint }
-    : loadFolder(out, STAGES);
+    ? { ...loadStages(out, COMPANIONS[only.stage]), [only.stage]: only.checkpoint }
+    : loadStages(out, STAGES);
   if (Object.keys(checkpoints).length === 0) {
     throw new UserError({
       zh: `${out} 中没有可以评测的检查点；请先运行 npm run train，或用 --out 指定检查点所在的文件夹`,
@@ -74,19 +74,10 @@ async function run(options: Options): Promise<void> {
     seed,
     say: (message) => say(text(message)),
   });
+  if (!only) keepEvaluation(out, evaluation, checkpoints);
   const seconds = formatDuration((performance.now() - startedAt) / 1000);
   say(text({ zh: `用时 ${seconds}`, en: `Took ${seconds}` }));
   console.log(json ? JSON.stringify(evaluation) : `\n${evaluationTable(evaluation)}`);
-}
-
-/** The checkpoints of some stages, as far as they are in a folder. */
-function loadFolder(out: string, stages: readonly StageName[]): Partial<Record<StageName, Checkpoint>> {
-  const found = stages.filter((stage) => {
-    const dir = join(out, STAGE_FOLDERS[stage]);
-    recoverFolder(dir);
-    return existsSync(join(dir, WEIGHTS));
-  });
-  return Object.fromEntries(found.map((stage) => [stage, loadStage(out, stage)]));
 }
 
 /** A checkpoint in whatever folder, and the stage that made it. */

@@ -80,7 +80,7 @@ function shownFigures(figures: Readonly<Record<string, number>>): Record<string,
   );
 }
 
-function formatFigure(value: number | undefined, unit: Evaluation['unit']): string {
+export function formatFigure(value: number | undefined, unit: Evaluation['unit']): string {
   if (value === undefined || Number.isNaN(value)) return '–';
   return unit === 'share' ? `${(100 * value).toFixed(1)}%` : value.toFixed(unit === 'number' ? 2 : 3);
 }

@@ -2,13 +2,15 @@
 
 import type { Checkpoint } from '../checkpoint.ts';
 import { PRESETS } from '../config.ts';
-import { type PipelineUi, runPipeline, type StageSummary } from '../pipeline.ts';
+import type { SourceText } from '../data/datasets.ts';
+import { type Circumstances, type PipelineUi, runPipeline, type StageSummary } from '../pipeline.ts';
 import type { Runtime } from '../tensor/index.ts';
 import { openRuntime } from './device.ts';
 import { estimateSeconds } from './estimate.ts';
 import { untilInterrupted } from './interrupts.ts';
+import { describeMachine } from './machine.ts';
 import { formatDuration } from './progress.ts';
-import { loadData } from './training-data.ts';
+import { type DataStage, loadData } from './training-data.ts';
 import {
   checkContradictions,
   recipeOf,
@@ -24,6 +26,8 @@ export interface TrainingResult {
   readonly summaries: readonly StageSummary[];
   readonly last: Checkpoint | undefined;
   readonly runtime: Runtime;
+  /** What was trained on. */
+  readonly data: Readonly<Record<DataStage, SourceText>>;
 }
 
 /** Train with live progress; resolves when all is done, exits with code 130 when interrupted. */
@@ -57,10 +61,23 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
       },
     };
     return runPipeline(
-      { runtime, config, recipe, skip, seed, out, data, taskTypes, verifiers, restart, saveInterval },
+      {
+        ...{ runtime, config, recipe, skip, seed, out, data, taskTypes, verifiers, restart, saveInterval },
+        circumstances: circumstancesOf(options, data),
+      },
       ui,
     );
   }, report.end);
   printSummary(summaries, recipe);
-  return { summaries, last, runtime };
+  return { summaries, last, runtime, data };
+}
+
+function circumstancesOf(
+  options: TrainingOptions,
+  data: Readonly<Record<DataStage, SourceText>>,
+): Circumstances {
+  const { preset, device, threads } = options;
+  const names = Object.values(data).map(({ name }) => name);
+  const taskTypes = taskTypesOf(options);
+  return { machine: describeMachine(), preset, device, threads, data: names, taskTypes };
 }
