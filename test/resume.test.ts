@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { renderPrompt } from '../src/chat-format.ts';
 import { loadCheckpoint, loadTrainingState, STAGE_FOLDERS, saveTrainingState } from '../src/checkpoint.ts';
+import type { OptimizerName } from '../src/nn/optimizer.ts';
 import { initializeParameters } from '../src/nn/parameters.ts';
 import { pretrain } from '../src/stages/pretrain.ts';
 import { rewardParameters, trainRewardModel } from '../src/stages/reward-model.ts';
@@ -51,9 +52,11 @@ beforeAll(async () => {
   chatWeights = (await supervisedFineTune(contextFor(runtime), freshWeights(), SFT_DATA, options)).weights;
 });
 
-/** Each stage as a short run of several steps, over more than one epoch where it has epochs. */
-const RUNS: Record<StageName, (context: StageContext) => Promise<StageResult>> = {
-  pretrain: (context) =>
+type Run = (context: StageContext) => Promise<StageResult>;
+
+const pretrainWith =
+  (optimizer: OptimizerName): Run =>
+  (context) =>
     pretrain(
       context,
       {
@@ -61,15 +64,25 @@ const RUNS: Record<StageName, (context: StageContext) => Promise<StageResult>> =
         heldOut: HELD_OUT_DOCUMENTS,
         generate: (epoch) => [`日月${'盈昃'.repeat(30 + epoch)}`],
       },
-      { epochs: 2, batchSize: 8, learningRate: 1e-2, warmupSteps: 2 },
-    ),
-  sft: (context) =>
+      { epochs: 2, batchSize: 8, learningRate: 1e-2, warmupSteps: 2, optimizer },
+    );
+
+const fineTuneWith =
+  (optimizer: OptimizerName): Run =>
+  (context) =>
     supervisedFineTune(
       context,
       freshWeights(),
       { ...SFT_DATA, generate: (epoch) => CHATS.slice(epoch, epoch + 4) },
-      { epochs: 2, batchSize: 4, learningRate: 1e-2 },
-    ),
+      { epochs: 2, batchSize: 4, learningRate: 1e-2, optimizer },
+    );
+
+/** Each stage as a short run of several steps, over more than one epoch where it has epochs. */
+const RUNS: Readonly<Record<StageName | 'pretrain with Muon' | 'sft with Muon', Run>> = {
+  pretrain: pretrainWith('adamw'),
+  'pretrain with Muon': pretrainWith('muon'),
+  sft: fineTuneWith('adamw'),
+  'sft with Muon': fineTuneWith('muon'),
   reward: (context) =>
     trainRewardModel(
       context,
@@ -91,13 +104,13 @@ const RUNS: Record<StageName, (context: StageContext) => Promise<StageResult>> =
   rlvf: (context) => trainRlvf(context, chatWeights, RLVF_DATA, RLVF),
 };
 
-describe.each(STAGES)('an interrupted %s', (stage) => {
+describe.each(Object.entries(RUNS))('an interrupted %s', (stage, run) => {
   // Dropout must go on too, where there is any: reinforcement has none.
-  const config = stage === 'pretrain' || stage === 'sft' ? DROPPING : CONFIG;
+  const config = /^(pretrain|sft)/.test(stage) ? DROPPING : CONFIG;
 
   it('ends bit-identical to an uninterrupted one, wherever it was stopped', async () => {
     const whole = contextFor(runtime, { config });
-    const expected = await RUNS[stage](whole);
+    const expected = await run(whole);
     const steps = whole.io.records.length;
     expect(steps).toBeGreaterThan(3);
 
@@ -106,11 +119,11 @@ describe.each(STAGES)('an interrupted %s', (stage) => {
         const file = join(folder, 'state.safetensors');
         const keep = (state: SavedState) => saveTrainingState(file, state);
         const first = contextFor(runtime, { config, io: recordingIo({ stopAfter, keep }) });
-        await expect(RUNS[stage](first), `stop after ${stopAfter}`).rejects.toThrow(Stopped);
+        await expect(run(first), `stop after ${stopAfter}`).rejects.toThrow(Stopped);
 
         const resumed = loadTrainingState(file) as SavedState;
         const second = contextFor(runtime, { config, io: recordingIo({ resumed }) });
-        const result = await RUNS[stage](second);
+        const result = await run(second);
         expect(sameBits(result.weights, expected.weights), `weights, stopped after ${stopAfter}`).toBe(true);
         expect(result.evaluations).toEqual(expected.evaluations);
         expect([...first.io.records, ...second.io.records]).toEqual(whole.io.records);
