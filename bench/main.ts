@@ -14,6 +14,7 @@ import { type Text, text } from '../src/i18n.ts';
 import { benchDecode } from './decode.ts';
 import { benchLora } from './lora.ts';
 import { benchNanoGpt } from './nanogpt.ts';
+import { benchOptimizers } from './optimizers.ts';
 import { benchServe } from './serve.ts';
 import { benchTokenizer } from './tokenizer.ts';
 import { benchTrain } from './train.ts';
@@ -85,6 +86,17 @@ await runCommand(async () => {
     .action(async (file: string, { json, ...options }) =>
       show(await benchNanoGpt({ file, ...options }), json),
     );
+  add('optimizers', {
+    zh: 'nano 的预训练，AdamW 与 Muon：到同一验证损失要多少步、多少秒',
+    en: 'pretraining of nano with AdamW and with Muon: steps and seconds to the same validation loss',
+  })
+    .option('--seed <n>', describe('随机种子', 'random seed'), integer({ min: 0 }), 1)
+    .option(
+      '--learning-rate <x>',
+      describe('峰值学习率（默认是 nano 的）', 'peak learning rate (default: that of nano)'),
+      number({ above: 0, max: 1 }),
+    )
+    .action(async ({ json, ...options }) => show(await benchOptimizers(options), json));
   add('tokenizer', { zh: '分词器的训练和编码', en: 'training and encoding of the tokenizer' })
     .argument('<file>', describe('文本文件', 'a text file'))
     .option('--vocab-size <n>', describe('词表大小', 'size of the vocabulary'), integer({ min: 262 }), 2000)

@@ -231,6 +231,24 @@ export function gptParameters(config: ModelConfig): Record<string, ParameterSpec
   return listParameters((parameters) => new GPT(parameters, config));
 }
 
+/**
+ * The matrices inside the blocks by name, each with the widths of those that stand side by side in it: queries, keys and
+ * values in `c_attn`.
+ */
+export function hiddenMatrices(config: ModelConfig): Record<string, readonly number[]> {
+  const { hiddenSize, numHeads, numKvHeads } = config;
+  const keys = (hiddenSize / numHeads) * numKvHeads;
+  const inBlocks = Object.entries(gptParameters(config)).filter(
+    ([name, { shape }]) => name.startsWith('blocks.') && shape.length === 2,
+  );
+  return Object.fromEntries(
+    inBlocks.map(([name, { shape }]) => [
+      name,
+      name.endsWith('c_attn.weight') ? [hiddenSize, keys, keys] : [shape[1]],
+    ]),
+  );
+}
+
 function norm(parameters: Parameters, config: ModelConfig): LayerNorm | RmsNorm {
   return config.norm === 'layernorm'
     ? new LayerNorm(parameters, config.hiddenSize)

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { renderPrompt } from '../src/chat-format.ts';
 import { loadCheckpoint, loadTrainingState, STAGE_FOLDERS, saveTrainingState } from '../src/checkpoint.ts';
+import type { OptimizerName } from '../src/nn/optimizer.ts';
 import { initializeParameters } from '../src/nn/parameters.ts';
 import { trainBestOfN } from '../src/stages/best-of-n.ts';
 import { trainDpo } from '../src/stages/dpo.ts';
@@ -64,9 +65,11 @@ const PROMPTS = { prompts: prompts.slice(4), heldOut: prompts.slice(0, 4) };
 const PAIR_DATA = { pairs: PAIRS.slice(0, 32), heldOut: PAIRS.slice(32) };
 const WRITING = { ...BEST_OF_N, batchSize: 8 };
 
-/** Each method as a short run of several steps, over more than one epoch where it has epochs. */
-const RUNS: Record<string, (context: StageContext) => Promise<StageResult>> = {
-  pretrain: (context) =>
+type Run = (context: StageContext) => Promise<StageResult>;
+
+const pretrainWith =
+  (optimizer: OptimizerName): Run =>
+  (context) =>
     pretrain(
       context,
       {
@@ -74,15 +77,25 @@ const RUNS: Record<string, (context: StageContext) => Promise<StageResult>> = {
         heldOut: HELD_OUT_DOCUMENTS,
         generate: (epoch) => [`日月${'盈昃'.repeat(30 + epoch)}`],
       },
-      { epochs: 2, batchSize: 8, learningRate: 1e-2, warmupSteps: 2 },
-    ),
-  sft: (context) =>
+      { epochs: 2, batchSize: 8, learningRate: 1e-2, warmupSteps: 2, optimizer },
+    );
+
+const fineTuneWith =
+  (optimizer: OptimizerName): Run =>
+  (context) =>
     supervisedFineTune(
       context,
       freshWeights(),
       { ...SFT_DATA, generate: (epoch) => CHATS.slice(epoch, epoch + 4) },
-      { epochs: 2, batchSize: 4, learningRate: 1e-2 },
-    ),
+      { epochs: 2, batchSize: 4, learningRate: 1e-2, optimizer },
+    );
+
+/** Each method as a short run of several steps, over more than one epoch where it has epochs. */
+const RUNS: Readonly<Record<string, Run>> = {
+  pretrain: pretrainWith('adamw'),
+  'pretrain with Muon': pretrainWith('muon'),
+  sft: fineTuneWith('adamw'),
+  'sft with Muon': fineTuneWith('muon'),
   reward: (context) =>
     trainRewardModel(context, freshWeights(), PAIR_DATA, { epochs: 2, batchSize: 8, learningRate: 1e-2 }),
   'rlhf by ppo': (context) =>
@@ -104,14 +117,14 @@ function rewardWeights(): Record<string, NdArray> {
   return initializeParameters(rewardParameters(CONFIG), 7);
 }
 
-describe.each(Object.keys(RUNS))('an interrupted %s', (stage) => {
+describe.each(Object.entries(RUNS))('an interrupted %s', (stage, run) => {
   // Dropout must go on too, where there is any: other reinforcement has none.
-  const drops = stage === 'pretrain' || stage === 'sft' || stage.endsWith('best-of-n');
+  const drops = /^(pretrain|sft)|best-of-n$/.test(stage);
   const config = drops ? DROPPING : CONFIG;
 
   it('ends bit-identical to an uninterrupted one, wherever it was stopped', async () => {
     const whole = contextFor(runtime, { config });
-    const expected = await RUNS[stage](whole);
+    const expected = await run(whole);
     const steps = whole.io.records.length;
     expect(steps).toBeGreaterThan(3);
 
@@ -120,11 +133,11 @@ describe.each(Object.keys(RUNS))('an interrupted %s', (stage) => {
         const file = join(folder, 'state.safetensors');
         const keep = (state: SavedState) => saveTrainingState(file, state);
         const first = contextFor(runtime, { config, io: recordingIo({ stopAfter, keep }) });
-        await expect(RUNS[stage](first), `stop after ${stopAfter}`).rejects.toThrow(Stopped);
+        await expect(run(first), `stop after ${stopAfter}`).rejects.toThrow(Stopped);
 
         const resumed = loadTrainingState(file) as SavedState;
         const second = contextFor(runtime, { config, io: recordingIo({ resumed }) });
-        const result = await RUNS[stage](second);
+        const result = await run(second);
         expect(sameBits(result.weights, expected.weights), `weights, stopped after ${stopAfter}`).toBe(true);
         expect(result.evaluations).toEqual(expected.evaluations);
         expect([...first.io.records, ...second.io.records]).toEqual(whole.io.records);

@@ -89,6 +89,15 @@ describe('the options of a training run', () => {
     expect(stageName('rlvf', chosen)).toBe('RLVF (GRPO)');
   });
 
+  it('leave no trace of AdamW, and choose Muon for the two stages that it is for', async () => {
+    const adamw = recipeOf(await parse('--optimizer', 'adamw'));
+    expect(JSON.stringify(adamw)).toBe(JSON.stringify(recipeOf(await parse())));
+    const { pretrain, sft, ...others } = recipeOf(await parse('--optimizer', 'muon'));
+    expect(pretrain).toEqual({ ...RECIPES.mini.pretrain, optimizer: 'muon' });
+    expect(sft).toEqual({ ...RECIPES.mini.sft, optimizer: 'muon' });
+    expect({ ...RECIPES.mini, ...others }).toEqual(RECIPES.mini);
+  });
+
   it('skip stages, but not all of them', async () => {
     expect(skippedStages(await parse('--skip-sft', '--skip_rlvf'))).toEqual(new Set(['sft', 'rlvf']));
     const all = await parse(...STAGES.map((stage) => `--skip-${stage}`));
@@ -121,6 +130,10 @@ describe('the options of a training run', () => {
     await expect(
       check('--skip-pretrain', '--skip-sft', '--rlhf-algorithm', 'dpo', '--data', OWN.sft),
     ).rejects.toThrow(/--data sft=.*chats\.json contradicts --skip-sft/);
+    await check('--skip-pretrain', '--optimizer', 'muon');
+    await expect(check('--skip-pretrain', '--skip-sft', '--optimizer', 'muon')).rejects.toThrow(
+      '--optimizer muon has no effect: it is for pretraining and SFT',
+    );
     await expect(check('--skip-reward', '--skip-rlhf', '--data', OWN.reward)).rejects.toThrow(
       /--data reward=.*pairs\.json contradicts --skip-reward/,
     );
@@ -175,6 +188,9 @@ describe('the estimate', () => {
     expect(
       await estimate({ ...RECIPES.mini, pretrain: { ...pretrain, epochs: 20 * pretrain.epochs } }),
     ).toBeGreaterThan(3 * all);
+    expect(await estimate({ ...RECIPES.mini, pretrain: { ...pretrain, optimizer: 'muon' } })).toBeGreaterThan(
+      1.1 * all,
+    );
     expect(await estimate(RECIPES.mini, new Set(STAGES.filter((stage) => stage !== 'rlvf')))).toBeLessThan(
       all / 2,
     );

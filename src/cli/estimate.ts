@@ -2,7 +2,8 @@
 
 import type { ModelConfig } from '../config.ts';
 import type { SourceText } from '../data/datasets.ts';
-import { gptParameters } from '../model.ts';
+import { gptParameters, hiddenMatrices } from '../model.ts';
+import { orthogonalizeOperations } from '../nn/muon.ts';
 import { countParameters } from '../nn/parameters.ts';
 import type { Recipe, RlhfAlgorithm, RlvfAlgorithm } from '../recipes.ts';
 import type { StageName } from '../stages/stage.ts';
@@ -56,14 +57,28 @@ export async function estimateSeconds(options: {
     rlhf: rlhfTokens[recipe.rlhfAlgorithm],
     rlvf: rlvfTokens[recipe.rlvfAlgorithm],
   };
-  const total = Object.entries(tokens).reduce(
-    (sum, [stage, count]) => sum + (skip.has(stage as StageName) ? 0 : count),
-    0,
+  const total = sum(
+    Object.entries(tokens).map(([stage, count]) => (skip.has(stage as StageName) ? 0 : count)),
   );
-  const parameters = countParameters(gptParameters(config));
+  const specs = gptParameters(config);
+  const parameters = countParameters(specs);
+  /** Muon's products cost as much for a small batch as for a large one. */
+  const muonOperations = (): number => {
+    const steps = (['pretrain', 'sft'] as const)
+      .filter((stage) => !skip.has(stage) && recipe[stage].optimizer === 'muon')
+      .map((stage) => tokens[stage] / (recipe[stage].batchSize * config.contextLength));
+    const ofOneStep = Object.entries(hiddenMatrices(config)).map(([name, widths]) =>
+      orthogonalizeOperations(specs[name].shape[0], widths),
+    );
+    return sum(steps) * sum(ofOneStep);
+  };
   const attention = 2 * config.numLayers * config.hiddenSize * config.contextLength;
-  const operations = 6 * (parameters + attention) * total;
+  const operations = 6 * (parameters + attention) * total + muonOperations();
   return FIXED_SECONDS + operations / (EFFICIENCY * 1e9 * (await measureGemm(runtime)));
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((a, b) => a + b, 0);
 }
 
 /** Matrix-product speed in GFLOP/s, best of a few products of 1024 x 1024. */

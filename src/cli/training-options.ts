@@ -8,6 +8,7 @@ import type { SourceText } from '../data/datasets.ts';
 import { DEFAULT_TASK_TYPES, TASK_TYPES, type TaskType } from '../data/generators.ts';
 import { UserError } from '../errors.ts';
 import { type Text, text } from '../i18n.ts';
+import { OPTIMIZERS, type OptimizerName } from '../nn/optimizer.ts';
 import {
   RECIPES,
   type Recipe,
@@ -39,6 +40,7 @@ export interface TrainingOptions {
   readonly rlvfIterations?: number;
   readonly batchSize?: number;
   readonly lr?: number;
+  readonly optimizer: OptimizerName;
   readonly seed: number;
   readonly device: Device;
   readonly threads: number;
@@ -167,6 +169,15 @@ export function addTrainingOptions(command: Command): Command {
     number({ above: 0, max: 1 }),
   );
   option(
+    '--optimizer <name>',
+    {
+      zh: '预训练和微调的优化器：adamw，或 muon（只管块内的矩阵，其余仍用 AdamW）',
+      en: 'optimiser of pretraining and SFT: adamw, or muon (for the matrices inside the blocks, AdamW for the rest)',
+    },
+    choice(OPTIMIZERS),
+    'adamw',
+  );
+  option(
     '--data <[stage=]file...>',
     {
       zh: '自己的数据：阶段=文件（pretrain、sft、reward、rlvf），或只写文件名，按内容判断',
@@ -246,11 +257,19 @@ export function recipeOf(options: TrainingOptions): Recipe {
   const { questions, groupSize } = bestOfN.rlhf;
   const rounds =
     options.rlhfEpisodes && Math.max(1, Math.round(options.rlhfEpisodes / (questions * groupSize)));
+  // Left out where it is the default: what was trained before there was a choice stays finished.
+  const optimizer = options.optimizer === 'adamw' ? {} : { optimizer: options.optimizer };
   const given = <K extends string>(key: K, value: number | undefined) =>
     value === undefined ? {} : { [key]: value };
   return {
-    pretrain: { ...recipe.pretrain, ...rate, ...batch, ...given('epochs', options.pretrainEpochs) },
-    sft: { ...recipe.sft, ...rate, ...batch, ...given('epochs', options.sftEpochs) },
+    pretrain: {
+      ...recipe.pretrain,
+      ...rate,
+      ...batch,
+      ...optimizer,
+      ...given('epochs', options.pretrainEpochs),
+    },
+    sft: { ...recipe.sft, ...rate, ...batch, ...optimizer, ...given('epochs', options.sftEpochs) },
     reward: { ...recipe.reward, ...rate, ...batch, ...given('epochs', options.rewardEpochs) },
     rlhfAlgorithm: options.rlhfAlgorithm,
     rlhf: { ...recipe.rlhf, ...rate, ...given('episodes', options.rlhfEpisodes) },
@@ -321,6 +340,12 @@ export function checkContradictions(
     throw new UserError({
       zh: '--rlvf-tasks 不起作用：监督微调和 RLVF 都被跳过，或用的是自己的数据（--data），不由程序出题；请去掉它。',
       en: '--rlvf-tasks has no effect: SFT and RLVF are skipped or have data of their own (--data), so no tasks are generated; remove it.',
+    });
+  }
+  if (options.optimizer !== 'adamw' && skip.has('pretrain') && skip.has('sft')) {
+    throw new UserError({
+      zh: `--optimizer ${options.optimizer} 不起作用：它只用于预训练和监督微调，而两者都被跳过了；请去掉它。`,
+      en: `--optimizer ${options.optimizer} has no effect: it is for pretraining and SFT, and both are skipped; remove it.`,
     });
   }
   if (options.verifiers.length > 0 && skip.has('rlvf')) throw contradiction('--verifiers', '--skip-rlvf');

@@ -2,6 +2,10 @@
 
 import { minimum, scalar, sqrt, type Tensor } from '../tensor/index.ts';
 
+/** What updates the matrices inside the blocks; AdamW updates everything else in either case. */
+export const OPTIMIZERS = ['adamw', 'muon'] as const;
+export type OptimizerName = (typeof OPTIMIZERS)[number];
+
 export interface AdamWOptions {
   /** Decay of the running mean of gradients. */
   readonly beta1: number;

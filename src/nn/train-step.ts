@@ -1,5 +1,6 @@
 /**
- * @file One training step as one graph: forward, backward, clipping and AdamW, compiled once and run for every batch.
+ * @file One training step as one graph: forward, backward, clipping and AdamW (or Muon), compiled once and run for every
+ * batch.
  *
  * All stages train through this; what differs between them is the loss that they hand in.
  */
@@ -15,6 +16,7 @@ import {
   type Tensor,
   trace,
 } from '../tensor/index.ts';
+import { type MuonMatrices, muon } from './muon.ts';
 import { ADAMW_DEFAULTS, type AdamWOptions, adamW, clipCoefficient, gradientNorm } from './optimizer.ts';
 
 /** A scalar to minimise, and scalars to report beside it. */
@@ -32,19 +34,26 @@ export type LossFunction = (
 /** Weights and optimiser state, each by weight name. */
 export interface TrainState {
   readonly weights: Record<string, NdArray>;
+  /** Running means of gradients; the momentum of what Muon updates. */
   readonly means: Record<string, NdArray>;
+  /** Running means of squared gradients; none for what Muon updates. */
   readonly variances: Record<string, NdArray>;
   /** Steps taken so far. */
   readonly step: number;
 }
 
-/** Fresh optimiser state for weights. */
-export function createTrainState(weights: Readonly<Record<string, NdArray>>): TrainState {
-  const zeros = (): Record<string, NdArray> =>
+/** Fresh optimiser state for weights, of which `matrices` are Muon's. */
+export function createTrainState(
+  weights: Readonly<Record<string, NdArray>>,
+  matrices: MuonMatrices = {},
+): TrainState {
+  const zeros = (names: readonly string[]): Record<string, NdArray> =>
     Object.fromEntries(
-      Object.entries(weights).map(([name, { shape }]) => [name, emptyArray({ dtype: 'float32', shape })]),
+      names.map((name) => [name, emptyArray({ dtype: 'float32', shape: weights[name].shape })]),
     );
-  return { weights: { ...weights }, means: zeros(), variances: zeros(), step: 0 };
+  const names = Object.keys(weights);
+  const variances = zeros(names.filter((name) => !(name in matrices)));
+  return { weights: { ...weights }, means: zeros(names), variances, step: 0 };
 }
 
 export interface StepResult {
@@ -68,6 +77,8 @@ export interface TrainerOptions {
   readonly batch: Readonly<Record<string, Spec>>;
   readonly state: TrainState;
   readonly optimizer?: Partial<AdamWOptions>;
+  /** The weights that Muon updates in the place of AdamW; their variances are not in `state`. */
+  readonly matrices?: MuonMatrices;
 }
 
 const KINDS = { weights: 'weight', means: 'mean', variances: 'variance' } as const;
@@ -80,11 +91,14 @@ export async function createTrainer({
   batch,
   state,
   optimizer,
+  matrices = {},
 }: TrainerOptions): Promise<Trainer> {
   const options = { ...ADAMW_DEFAULTS, ...optimizer };
   const names = Object.keys(state.weights);
   const kinds = Object.keys(KINDS) as Kind[];
   const key = (kind: Kind, name: string): string => `${KINDS[kind]}:${name}`;
+  const namesOf = (kind: Kind): string[] =>
+    names.filter((name) => kind !== 'variances' || !(name in matrices));
 
   const inputs: Record<string, Spec> = {
     learningRate: SCALAR,
@@ -93,7 +107,8 @@ export async function createTrainer({
   };
   for (const [name, { dtype, shape }] of Object.entries(batch)) inputs[`batch:${name}`] = { dtype, shape };
   for (const kind of kinds)
-    for (const name of names) inputs[key(kind, name)] = { dtype: 'float32', shape: state[kind][name].shape };
+    for (const name of namesOf(kind))
+      inputs[key(kind, name)] = { dtype: 'float32', shape: state[kind][name].shape };
 
   const graph = trace(inputs, (symbolic) => {
     const pick = (prefix: string, of: readonly string[]): Record<string, Tensor> =>
@@ -113,6 +128,14 @@ export async function createTrainer({
     };
     const outputs: Record<string, Tensor> = {};
     names.forEach((name, i) => {
+      if (name in matrices) {
+        const before = { parameter: weights[name], momentum: symbolic[key('means', name)] };
+        const { weightDecay } = options;
+        const after = muon(before, grads[i], scalars, { widths: matrices[name], weightDecay });
+        outputs[key('weights', name)] = after.parameter;
+        outputs[key('means', name)] = after.momentum;
+        return;
+      }
       const before = {
         parameter: weights[name],
         mean: symbolic[key('means', name)],
@@ -136,7 +159,7 @@ export async function createTrainer({
   // Two copies of the state: a step reads one and writes the other, then they change places.
   const copy = (from: TrainState): Record<string, NdArray> =>
     Object.fromEntries(
-      kinds.flatMap((kind) => names.map((name) => [key(kind, name), copyArray(from[kind][name])])),
+      kinds.flatMap((kind) => namesOf(kind).map((name) => [key(kind, name), copyArray(from[kind][name])])),
     );
   let current = copy(state);
   let next = Object.fromEntries(Object.entries(current).map(([name, array]) => [name, emptyArray(array)]));
@@ -145,7 +168,7 @@ export async function createTrainer({
   return {
     get state() {
       const view = (kind: Kind): Record<string, NdArray> =>
-        Object.fromEntries(names.map((name) => [name, current[key(kind, name)]]));
+        Object.fromEntries(namesOf(kind).map((name) => [name, current[key(kind, name)]]));
       return { weights: view('weights'), means: view('means'), variances: view('variances'), step: steps };
     },
     async step(values, learningRate) {

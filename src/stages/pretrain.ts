@@ -13,8 +13,8 @@
 import type { ModelConfig } from '../config.ts';
 import { epochOrder, planBatches } from '../data/batches.ts';
 import { countRows, cutRows, packDocuments } from '../data/pack.ts';
-import { GPT, gptParameters } from '../model.ts';
-import { learningRateAt } from '../nn/optimizer.ts';
+import { GPT, gptParameters, hiddenMatrices } from '../model.ts';
+import { learningRateAt, type OptimizerName } from '../nn/optimizer.ts';
 import { bindParameters, initializeParameters } from '../nn/parameters.ts';
 import { createTrainer, createTrainState, type LossFunction } from '../nn/train-step.ts';
 import { createRandom, crossEntropy, foldSeed, type NdArray, type Runtime, trace } from '../tensor/index.ts';
@@ -29,6 +29,8 @@ export interface PretrainOptions {
   /** Peak learning rate. */
   readonly learningRate: number;
   readonly warmupSteps: number;
+  /** AdamW if undefined. */
+  readonly optimizer?: OptimizerName;
 }
 
 export interface PretrainData {
@@ -76,16 +78,17 @@ export async function pretrain(
     finalFraction: 0.1,
   };
 
+  const matrices = options.optimizer === 'muon' ? hiddenMatrices(config) : {};
   const state = io.resumed
     ? loadTrainState(io.resumed)
-    : createTrainState(initializeParameters(gptParameters(config), foldSeed(seed, 'weights')));
+    : createTrainState(initializeParameters(gptParameters(config), foldSeed(seed, 'weights')), matrices);
   const evaluate = (weights: Readonly<Record<string, NdArray>>) =>
     evaluatePretrain({ runtime, config, tokenizer, weights, documents: data.heldOut });
   const before = io.resumed
     ? (io.resumed.state['before'] as number | undefined)
     : (await evaluate(state.weights))?.bitsPerByte;
   const spec = batchSpec(B, T);
-  const trainer = await createTrainer({ runtime, loss: pretrainLoss(config), batch: spec, state });
+  const trainer = await createTrainer({ runtime, loss: pretrainLoss(config), batch: spec, state, matrices });
 
   for (let step = state.step; step < totalSteps; step++) {
     const { epoch, stream, rows } = batches.at(step);

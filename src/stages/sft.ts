@@ -14,9 +14,9 @@ import type { ModelConfig } from '../config.ts';
 import { type Batches, planBatches } from '../data/batches.ts';
 import { type PackedRow, packConversations, stackRows } from '../data/pack.ts';
 import type { Text } from '../i18n.ts';
-import { GPT, MASKED } from '../model.ts';
+import { GPT, hiddenMatrices, MASKED } from '../model.ts';
 import { maskedMean } from '../nn/losses.ts';
-import { learningRateAt } from '../nn/optimizer.ts';
+import { learningRateAt, type OptimizerName } from '../nn/optimizer.ts';
 import { bindParameters, type Parameters } from '../nn/parameters.ts';
 import { createTrainer, createTrainState, type LossFunction } from '../nn/train-step.ts';
 import {
@@ -51,6 +51,8 @@ export interface SftOptions {
   /** Rows of a batch, B. */
   readonly batchSize: number;
   readonly learningRate: number;
+  /** AdamW if undefined. */
+  readonly optimizer?: OptimizerName;
 }
 
 type Messages = readonly Message[];
@@ -134,7 +136,8 @@ export async function supervisedFineTune(
     finalFraction: 0.05,
   };
 
-  const state = io.resumed ? loadTrainState(io.resumed) : createTrainState(pretrainedWeights);
+  const matrices = options.optimizer === 'muon' ? hiddenMatrices(config) : {};
+  const state = io.resumed ? loadTrainState(io.resumed) : createTrainState(pretrainedWeights, matrices);
   const evaluate = (weights: Readonly<Record<string, NdArray>>): Promise<number | undefined> => {
     const parameters = bindParameters(weights);
     return evaluateSft({ runtime, config, tokenizer, parameters, conversations: data.heldOut });
@@ -142,7 +145,13 @@ export async function supervisedFineTune(
   const before = io.resumed
     ? (io.resumed.state['before'] as number | undefined)
     : await evaluate(state.weights);
-  const trainer = await createTrainer({ runtime, loss: sftLoss(config), batch: sftBatchSpec(B, T), state });
+  const trainer = await createTrainer({
+    runtime,
+    loss: sftLoss(config),
+    batch: sftBatchSpec(B, T),
+    state,
+    matrices,
+  });
 
   for (let step = state.step; step < totalSteps; step++) {
     const { epoch, rows } = batches.at(step);

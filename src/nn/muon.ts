@@ -1,0 +1,83 @@
+/**
+ * @file Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/): AdamW scales every weight by itself, Muon
+ * takes a matrix as a whole. It keeps the singular vectors of the momentum and sets all singular values to about 1, so
+ * that directions which the gradient seldom takes are learned as fast as those that it always takes.
+ *
+ *     npm run train -- --optimizer muon        (pretraining and SFT)
+ *
+ * It is for the matrices inside the blocks; embeddings, norms and biases stay with AdamW (`optimizer.ts`). Updates are as
+ * large as AdamW's (Liu et al. 2025, "Muon is Scalable for LLM Training"), so both share learning rate and weight decay.
+ */
+
+import { concat, matmul, scalar, split, sqrt, type Tensor } from '../tensor/index.ts';
+
+/** The weights that Muon updates, by name, each with the widths of the matrices that stand side by side in it. */
+export type MuonMatrices = Readonly<Record<string, readonly number[]>>;
+
+/** Share of the momentum that is left after a step. */
+const MOMENTUM = 0.95;
+/** a, b, c of `a x + b x³ + c x⁵`, chosen so that small singular values grow fast; what it ends with is only near 1. */
+const QUINTIC = [3.4445, -4.775, 2.0315] as const;
+const ITERATIONS = 5;
+/** Root mean square of an AdamW update over its learning rate, as measured in training (Liu et al. 2025, section 2.2). */
+const ADAMW_RMS = 0.2;
+
+/**
+ * The matrix with the same singular vectors and all singular values brought near 1 (to between about 0.7 and 1.2, unless
+ * they were tiny), by Newton-Schulz iterations instead of a decomposition: with `X = U S Vᵀ`,
+ * `a X + (b A + c A²) X` for `A = X Xᵀ` is `U (a S + b S³ + c S⁵) Vᵀ`.
+ *
+ * @param matrix `[M, N]`
+ */
+export function orthogonalize(matrix: Tensor): Tensor {
+  const [a, b, c] = QUINTIC;
+  const [rows, columns] = matrix.shape;
+  // The Frobenius norm is no less than the largest singular value: afterwards all are at most 1.
+  let x = matrix.div(sqrt(matrix.mul(matrix).sum()).add(1e-7));
+  for (let i = 0; i < ITERATIONS; i++) {
+    // The smaller of X Xᵀ and Xᵀ X, called A.
+    const isTall = rows > columns;
+    const squares = matmul(x, x, isTall ? { transposeA: true } : { transposeB: true });
+    const polynomial = squares.mul(b).add(matmul(squares, squares, { scale: c }));
+    x = x.mul(a).add(isTall ? matmul(x, polynomial) : matmul(polynomial, x));
+  }
+  return x;
+}
+
+/** Floating-point operations of the products in `orthogonalize`, for every matrix of a weight `[rows, ...widths]`. */
+export function orthogonalizeOperations(rows: number, widths: readonly number[]): number {
+  const operations = widths.map((columns) => {
+    const [short, long] = [Math.min(rows, columns), Math.max(rows, columns)];
+    return ITERATIONS * (4 * short ** 2 * long + 2 * short ** 3);
+  });
+  return operations.reduce((a, b) => a + b);
+}
+
+/**
+ * One step for a weight, with `g` the clipped gradient and `O` orthogonalisation:
+ *
+ *     M ← μ M + g        W ← W - lr ( 0.2 √max(rows, columns) O(g + μ M) + λ W )
+ *
+ * `g + μ M` is Nesterov's look ahead. An orthogonal `[R, C]` matrix has a root mean square of 1 / √max(R, C), hence the
+ * factor.
+ *
+ * @param state.parameter `[M, N]`; `state.momentum` likewise
+ * @param options.widths columns of each matrix in the weight: each is orthogonalised by itself
+ */
+export function muon(
+  { parameter, momentum }: { readonly parameter: Tensor; readonly momentum: Tensor },
+  gradient: Tensor,
+  scalars: { readonly learningRate: Tensor; readonly coefficient: Tensor },
+  { widths, weightDecay }: { readonly widths: readonly number[]; readonly weightDecay: number },
+): { parameter: Tensor; momentum: Tensor } {
+  const { learningRate, coefficient } = scalars;
+  const clipped = gradient.mul(coefficient);
+  const next = momentum.mul(MOMENTUM).add(clipped);
+  const ahead = clipped.add(next.mul(MOMENTUM));
+  const matrices = widths.length === 1 ? [ahead] : split(ahead, widths, 1);
+  const updates = matrices.map((matrix) =>
+    orthogonalize(matrix).mul(learningRate.mul(ADAMW_RMS * Math.sqrt(Math.max(...matrix.shape)))),
+  );
+  const kept = parameter.mul(scalar(1).sub(learningRate.mul(weightDecay)));
+  return { parameter: kept.sub(concat(updates, 1)), momentum: next };
+}
