@@ -3,9 +3,9 @@
  * batches and learning rates. Told are steps and seconds to the same validation loss, the worse of the two final ones.
  */
 
+import { loadData } from '../src/cli/training-data.ts';
 import { PRESETS } from '../src/config.ts';
 import { conversations, exerciseDocuments, pretrainDocuments, tokenizerTexts } from '../src/data/datasets.ts';
-import { loadData } from '../src/cli/training-data.ts';
 import { OPTIMIZERS, type OptimizerName } from '../src/nn/optimizer.ts';
 import { RECIPES } from '../src/recipes.ts';
 import { evaluatePretrain, type PretrainData, pretrain } from '../src/stages/pretrain.ts';

@@ -9,7 +9,7 @@ import { saveTrainState } from '../src/stages/stage.ts';
 import { fromNdArray, type NdArray, type Runtime, tensor, trace } from '../src/tensor/index.ts';
 import { createNodeRuntime } from '../src/tensor/runtime/node.ts';
 import { expectClose, expectSameArray } from './support/close.ts';
-import { CHATS, CONFIG, contextFor, DOCUMENTS, freshWeights, HELD_OUT_DOCUMENTS } from './support/tiny.ts';
+import { CONFIG, contextFor, DOCUMENTS, freshWeights, HELD_OUT_DOCUMENTS } from './support/tiny.ts';
 
 type Rows = readonly (readonly number[])[];
 
@@ -43,7 +43,11 @@ describe('orthogonalisation', () => {
     const [u, v] = [rotation(0.7), rotation(-1.9)];
     const withValues = (first: number, second: number) =>
       u.matmul(tensor([first, 0, 0, second], [2, 2])).matmul(v.transpose([1, 0]));
-    for (const values of [[3, 3], [3, 0.4], [40, 1]]) {
+    for (const values of [
+      [3, 3],
+      [3, 0.4],
+      [40, 1],
+    ]) {
       // What the iterations make of each singular value by itself.
       const expected = values.map((value) => {
         let x = value / Math.hypot(...values);
