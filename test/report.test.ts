@@ -46,7 +46,7 @@ beforeAll(async () => {
   const pretrain = { ...tiny.recipe.pretrain, learningRate: 5e-3 };
   const skip = new Set(STAGES.filter((stage) => stage !== 'pretrain'));
   await runPipeline({ ...options, out: other, skip, recipe: { ...tiny.recipe, pretrain } }, SILENT);
-});
+}, 120_000);
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 afterEach(() => setLanguage('en'));
 

@@ -47,12 +47,14 @@ export function curveTable(charts: readonly Chart[]): [head: string[], rows: str
     text({ zh: '形状', en: 'Shape' }),
   ];
   const rows = charts.flatMap(({ title, series }) =>
-    series.map(({ name, points }) => [
-      series.length > 1 ? `${title}: ${name}` : title,
-      formatNumber(points[0]?.[1] ?? Number.NaN),
-      formatNumber(points.at(-1)?.[1] ?? Number.NaN),
-      sparkline(points),
-    ]),
+    series
+      .filter(({ points }) => points.length > 0)
+      .map(({ name, points }) => [
+        series.length > 1 ? `${title}: ${name}` : title,
+        formatNumber(points[0][1]),
+        formatNumber(points[points.length - 1][1]),
+        sparkline(points),
+      ]),
   );
   return [head, rows];
 }
