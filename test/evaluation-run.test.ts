@@ -79,7 +79,7 @@ describe('the command', () => {
   test('prints stages side by side, with baselines and intervals', async () => {
     const shown = await evaluate('--all');
     const lines = shown.split('\n');
-    expect(shown).toMatch(/Figure +n +Pretrain +SFT +Reward model +RLHF \(PPO\) +RLVF/);
+    expect(shown).toMatch(/Figure +n +Pretrain +SFT +Reward model +RLHF +RLVF/);
     expect(shown).toContain('↔ 5-gram Kneser-Ney');
     expect(shown).toContain('Brackets are 95% intervals');
     expect(shown).not.toMatch(/NaN|undefined|Infinity/);
