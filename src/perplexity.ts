@@ -62,26 +62,61 @@ export interface Perplexity {
 /** Windows at a time. */
 const B = 8;
 
-/**
- * Perplexity of documents, each of which follows an `<eos>`, as in pretraining. That token is not counted, and neither
- * is the end of a document: the figures are about the text alone.
- *
- * @param options.onProgress is told how many of all windows are done
- */
-export async function measurePerplexity(options: {
+/** What is measured of one document. */
+export type Surprise = Pick<Perplexity, 'tokens' | 'bytes' | 'nats'>;
+
+export interface PerplexityOptions {
   readonly runtime: Runtime;
   readonly config: ModelConfig;
   readonly weights: Readonly<Record<string, NdArray>>;
   readonly tokenizer: Tokenizer;
   readonly documents: readonly string[];
   readonly stride: number;
+  /** Is told how many of all windows are done. */
   readonly onProgress?: (done: number, total: number) => void;
-}): Promise<Perplexity> {
-  const { runtime, config, weights, tokenizer, documents, stride, onProgress } = options;
+}
+
+/**
+ * Perplexity of documents, each of which follows an `<eos>`, as in pretraining. That token is not counted, and neither
+ * is the end of a document: the figures are about the text alone.
+ */
+export async function measurePerplexity(options: PerplexityOptions): Promise<Perplexity> {
+  const all = await measureDocuments(options);
+  const sum = (of: keyof Surprise): number => all.reduce((total, each) => total + each[of], 0);
+  const [tokens, bytes, nats] = [sum('tokens'), sum('bytes'), sum('nats')];
+  return {
+    tokens,
+    bytes,
+    nats,
+    perToken: Math.exp(nats / tokens),
+    perByte: Math.exp(nats / bytes),
+    bitsPerByte: nats / Math.LN2 / bytes,
+  };
+}
+
+/** The same document by document. */
+export async function measureDocuments(options: PerplexityOptions): Promise<Surprise[]> {
+  const { config, tokenizer, documents, stride } = options;
   const texts = documents.map((document) => tokenizer.encode(document));
-  const windows = texts.flatMap((text) =>
+  const windows = texts.map((text) =>
     slideWindows(Int32Array.from([SPECIAL.eos, ...text]), config.contextLength, stride),
   );
+  const nats = await nextTokenNats(options, windows.flat());
+  let first = 0;
+  return documents.map((document, i) => {
+    let total = 0;
+    for (const { countedFrom } of windows[i])
+      for (const each of nats[first++].subarray(countedFrom)) total += each;
+    return { tokens: texts[i].length, bytes: new TextEncoder().encode(document).length, nats: total };
+  });
+}
+
+/** Negative log-probability in nats of each target of each window, of which none is longer than the context. */
+export async function nextTokenNats(
+  options: Pick<PerplexityOptions, 'runtime' | 'config' | 'weights' | 'onProgress'>,
+  windows: readonly Pick<Window, 'ids' | 'targets'>[],
+): Promise<Float32Array[]> {
+  const { runtime, config, weights, onProgress } = options;
   const T = windows.reduce((longest, { ids }) => Math.max(longest, ids.length), 1);
   const model = new GPT(bindParameters(weights), config);
   const spec = { dtype: 'int32', shape: [B, T] } as const;
@@ -90,7 +125,7 @@ export async function measurePerplexity(options: {
       logProbabilities: tokenLogProbabilities(model.logits(model.forward(ids).hidden), targets), // [B, T]
     })),
   );
-  let nats = 0;
+  const nats: Float32Array[] = [];
   for (let first = 0; first < windows.length; first += B) {
     const part = windows.slice(first, first + B);
     const ids = new Int32Array(B * T);
@@ -103,21 +138,12 @@ export async function measurePerplexity(options: {
       ids: { ...spec, data: ids },
       targets: { ...spec, data: targets },
     });
-    part.forEach(({ targets: { length }, countedFrom }, row) => {
-      for (let i = countedFrom; i < length; i++) nats -= Number(logProbabilities.data[row * T + i]);
+    const rows = logProbabilities.data as Float32Array;
+    part.forEach(({ targets: { length } }, row) => {
+      nats.push(rows.slice(row * T, row * T + length).map((logProbability) => -logProbability));
     });
     onProgress?.(Math.min(first + B, windows.length), windows.length);
   }
   await executable.release();
-
-  const tokens = texts.reduce((sum, { length }) => sum + length, 0);
-  const bytes = documents.reduce((sum, document) => sum + new TextEncoder().encode(document).length, 0);
-  return {
-    tokens,
-    bytes,
-    nats,
-    perToken: Math.exp(nats / tokens),
-    perByte: Math.exp(nats / bytes),
-    bitsPerByte: nats / Math.LN2 / bytes,
-  };
+  return nats;
 }

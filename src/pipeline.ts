@@ -6,20 +6,8 @@
 import { createHash } from 'node:crypto';
 import type { Checkpoint } from './checkpoint.ts';
 import type { ModelConfig } from './config.ts';
-import {
-  conversations,
-  exerciseConversations,
-  exerciseDocuments,
-  heldOutExercises,
-  preferences,
-  pretrainDocuments,
-  type SourceText,
-  spoiltPairs,
-  tokenizerTexts,
-  verifiableTasks,
-} from './data/datasets.ts';
+import type { SourceText } from './data/datasets.ts';
 import type { TaskType } from './data/generators.ts';
-import { practicePrompts } from './data/practice-prompts.ts';
 import { UserError } from './errors.ts';
 import type { Text } from './i18n.ts';
 import type { Recipe } from './recipes.ts';
@@ -32,32 +20,17 @@ import {
   loadStage,
   lockRun,
 } from './run-folder.ts';
+import { parentsOf, planStages, type StagePlan } from './stage-plans.ts';
 import { openStage } from './stage-run.ts';
-import { pretrain } from './stages/pretrain.ts';
-import { trainRewardModel } from './stages/reward-model.ts';
-import { trainRlhf } from './stages/rlhf.ts';
-import { trainRlvf } from './stages/rlvf.ts';
-import { supervisedFineTune } from './stages/sft.ts';
 import {
   checkEvaluations,
   type Evaluation,
   STAGES,
-  type StageContext,
   type StageName,
   type StageResult,
   type StepRecord,
 } from './stages/stage.ts';
 import type { Runtime } from './tensor/index.ts';
-import { Tokenizer } from './tokenizer.ts';
-
-/** The stages whose checkpoints each stage starts from. */
-const PARENTS: Readonly<Record<StageName, readonly StageName[]>> = {
-  pretrain: [],
-  sft: ['pretrain'],
-  reward: ['sft'],
-  rlhf: ['sft', 'reward'],
-  rlvf: ['rlhf'],
-};
 
 export interface PipelineOptions {
   readonly runtime: Runtime;
@@ -73,6 +46,11 @@ export interface PipelineOptions {
   readonly verifiers?: readonly string[];
   /** The texts of the stages that have data of their own. */
   readonly data: Readonly<Record<'pretrain' | 'sft' | 'reward' | 'rlvf', SourceText>>;
+  /**
+   * Rows of pretraining, SFT and reward model that are computed at a time, to save memory. Checkpoints and progress do not
+   * depend on it: it changes results by no more than rounding.
+   */
+  readonly microBatchSize?: number;
   /** Train even what is finished. */
   readonly restart: boolean;
   /** Seconds between saves of the state in progress. */
@@ -110,7 +88,7 @@ export async function runPipeline(options: PipelineOptions, ui: PipelineUi): Pro
   // What cannot be used is told now, not after the stages before it.
   if (!options.restart) refuseOtherModel(options);
   for (const stage of STAGES.filter((each) => !skip.has(each))) {
-    for (const each of PARENTS[stage].filter((one) => skip.has(one))) need(each);
+    for (const each of parentsOf(stage, options.recipe).filter((one) => skip.has(one))) need(each);
   }
   const plans = planStages(options, need);
 
@@ -131,98 +109,6 @@ export async function runPipeline(options: PipelineOptions, ui: PipelineUi): Pro
   } finally {
     unlock();
   }
-}
-
-/** What a stage is trained on. */
-interface StagePlan {
-  /** Everything that its result depends on, besides the seed. */
-  readonly dependsOn: readonly unknown[];
-  readonly start: () => Pick<StageContext, 'config' | 'tokenizer'>;
-  readonly train: (context: StageContext) => Promise<StageResult>;
-}
-
-/** How each stage is trained; `need` gives the checkpoint of an earlier one. */
-function planStages(
-  { config, recipe, seed, out, data, taskTypes, verifiers }: PipelineOptions,
-  need: (stage: StageName) => Checkpoint,
-): Readonly<Record<StageName, () => StagePlan>> {
-  const documents = pretrainDocuments(data.pretrain);
-  const chats = conversations(data.sft);
-  const pairs = preferences(data.reward);
-  const tasks = verifiableTasks(data.rlvf, taskTypes);
-  /** A stage depends on the types only if tasks are generated for it. */
-  const typesFor = (source: SourceText): PipelineOptions['taskTypes'] => (source.own ? undefined : taskTypes);
-  const fingerprint = (stage: StageName): unknown => need(stage).extra['fingerprint'] ?? 'unknown';
-  return {
-    pretrain() {
-      const { generatedDocuments, ...settings } = recipe.pretrain;
-      const generate = data.pretrain.own
-        ? undefined
-        : (epoch: number) => exerciseDocuments(generatedDocuments, seed, epoch);
-      return {
-        dependsOn: [config, recipe.pretrain, data.pretrain, data.sft],
-        start() {
-          const texts = tokenizerTexts(documents.train, chats.train, seed);
-          const tokenizer = Tokenizer.train(texts, { vocabSize: config.vocabSize });
-          return { tokenizer, config: { ...config, vocabSize: tokenizer.vocabSize } };
-        },
-        train: (context) =>
-          pretrain(context, { documents: documents.train, heldOut: documents.heldOut, generate }, settings),
-      };
-    },
-    sft() {
-      const { generatedTasks, ...settings } = recipe.sft;
-      const generate = data.sft.own
-        ? undefined
-        : (epoch: number) => exerciseConversations(generatedTasks, seed, epoch, taskTypes);
-      const heldOut = data.sft.own ? chats.heldOut : [...chats.heldOut, ...heldOutExercises(60, taskTypes)];
-      const chatData = { conversations: chats.train, generate, heldOut };
-      return {
-        dependsOn: [fingerprint('pretrain'), { ...recipe.sft, taskTypes: typesFor(data.sft) }, data.sft],
-        start: () => need('pretrain'),
-        train: (context) => supervisedFineTune(context, need('pretrain').params, chatData, settings),
-      };
-    },
-    reward() {
-      const { generatedPairs, ...settings } = recipe.reward;
-      const generate =
-        data.reward.own || data.sft.own
-          ? undefined
-          : (epoch: number) => spoiltPairs(chats, pairs, generatedPairs, seed, epoch);
-      return {
-        dependsOn: [fingerprint('sft'), recipe.reward, data.reward, data.sft],
-        start: () => need('sft'),
-        train: (context) =>
-          trainRewardModel(
-            context,
-            need('sft').params,
-            { pairs: pairs.train, generate, heldOut: pairs.heldOut },
-            settings,
-          ),
-      };
-    },
-    rlhf() {
-      requireSameTokens(need('sft'), need('reward'), out);
-      return {
-        dependsOn: [fingerprint('sft'), fingerprint('reward'), recipe.rlhf, data.sft, data.reward],
-        start: () => need('sft'),
-        train(context) {
-          const room = context.config.contextLength - recipe.rlhf.maxNewTokens;
-          const prompts = practicePrompts(context.tokenizer, chats, pairs, room);
-          return trainRlhf(context, need('sft').params, need('reward').params, prompts, recipe.rlhf);
-        },
-      };
-    },
-    rlvf: () => ({
-      dependsOn: [
-        fingerprint('rlhf'),
-        { ...recipe.rlvf, taskTypes: typesFor(data.rlvf), verifiers },
-        data.rlvf,
-      ],
-      start: () => need('rlhf'),
-      train: (context) => trainRlvf(context, need('rlhf').params, tasks, recipe.rlvf),
-    }),
-  };
 }
 
 /** Take up a stage where it is: finished, in progress, or new. */
@@ -272,18 +158,6 @@ async function runStage(
   const checkpoint = { params: weights, config, tokenizer, stage, extra };
   finishStage(out, stage, checkpoint);
   return { summary: { stage, outcome: 'trained', seconds, evaluations }, checkpoint };
-}
-
-/** RLHF hands the tokens of the SFT model to the reward model: both must read them alike. */
-function requireSameTokens(sft: Checkpoint, reward: Checkpoint, out: string): void {
-  const keyOf = ({ config, tokenizer }: Checkpoint): string =>
-    JSON.stringify([Object.entries(config).sort(), tokenizer.toJson()]);
-  if (keyOf(sft) === keyOf(reward)) return;
-  const [one, other] = [checkpointFolder(out, 'sft'), checkpointFolder(out, 'reward')];
-  throw new UserError({
-    zh: `${one} 和 ${other} 的 config.json 或 tokenizer.json 不同，不是同一次训练的结果；请去掉 --skip-reward 重新训练奖励模型。`,
-    en: `${one} and ${other} differ in config.json or tokenizer.json, they are not of one training; train the reward model again without --skip-reward.`,
-  });
 }
 
 /** A finished model of another size is not silently replaced: it may have taken long to train. */

@@ -1,11 +1,23 @@
 /** @file How each preset is trained: the measured defaults of every stage, in one place. */
 
 import type { PresetName } from './config.ts';
+import type { BestOfNOptions } from './stages/best-of-n.ts';
+import type { DpoOptions } from './stages/dpo.ts';
+import type { GrpoOptions } from './stages/grpo.ts';
 import type { PretrainOptions } from './stages/pretrain.ts';
 import type { RewardOptions } from './stages/reward-model.ts';
 import type { RlhfOptions } from './stages/rlhf.ts';
 import type { RlvfOptions } from './stages/rlvf.ts';
 import type { SftOptions } from './stages/sft.ts';
+
+/** The methods of the last two stages, the usual one first. */
+export const RLHF_ALGORITHMS = ['ppo', 'dpo', 'best-of-n'] as const;
+export type RlhfAlgorithm = (typeof RLHF_ALGORITHMS)[number];
+export const RLVF_ALGORITHMS = ['reinforce', 'grpo', 'best-of-n'] as const;
+export type RlvfAlgorithm = (typeof RLVF_ALGORITHMS)[number];
+
+/** Answers are as long and as varied as those of the stage's usual method. */
+type BestOfNSettings = Omit<BestOfNOptions, 'maxNewTokens' | 'temperature'>;
 
 export interface Recipe {
   /** `generatedDocuments`: texts of arithmetic and logic made anew for each epoch, beside the bundled text. */
@@ -14,9 +26,22 @@ export interface Recipe {
   readonly sft: SftOptions & { readonly generatedTasks: number };
   /** `generatedPairs`: answers spoilt on purpose, made anew for each epoch, beside the bundled pairs. */
   readonly reward: RewardOptions & { readonly generatedPairs: number };
+  readonly rlhfAlgorithm: RlhfAlgorithm;
+  /** PPO. */
   readonly rlhf: RlhfOptions;
+  readonly dpo: DpoOptions;
+  readonly rlvfAlgorithm: RlvfAlgorithm;
+  /** REINFORCE. */
   readonly rlvf: RlvfOptions;
+  /** What GRPO has of its own, or other than REINFORCE. */
+  readonly grpo: Omit<GrpoOptions, Exclude<keyof RlvfOptions, 'learningRate'>>;
+  readonly bestOfN: Readonly<Record<'rlhf' | 'rlvf', BestOfNSettings>>;
 }
+
+const USUAL = { rlhfAlgorithm: RLHF_ALGORITHMS[0], rlvfAlgorithm: RLVF_ALGORITHMS[0] };
+
+/** DAPO's clip-higher (Yu et al. 2025). */
+const GRPO = { epochs: 2, clipLow: 0.2, clipHigh: 0.28 };
 
 const RLHF: Omit<RlhfOptions, 'episodes' | 'batchSize' | 'miniBatchSize' | 'learningRate' | 'maxNewTokens'> =
   {
@@ -32,6 +57,13 @@ const RLHF: Omit<RlhfOptions, 'episodes' | 'batchSize' | 'miniBatchSize' | 'lear
 
 export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
   nano: {
+    ...USUAL,
+    dpo: { epochs: 2, batchSize: 16, learningRate: 1e-3, beta: 0.1 },
+    grpo: { ...GRPO, miniBatchSize: 16, learningRate: 5e-4 },
+    bestOfN: {
+      rlhf: { iterations: 6, questions: 16, groupSize: 4, epochs: 1, batchSize: 2, learningRate: 1e-3 },
+      rlvf: { iterations: 10, questions: 8, groupSize: 4, epochs: 1, batchSize: 2, learningRate: 5e-4 },
+    },
     pretrain: { epochs: 1, batchSize: 16, learningRate: 3e-3, warmupSteps: 10, generatedDocuments: 100 },
     sft: { epochs: 3, batchSize: 16, learningRate: 3e-3, generatedTasks: 600 },
     reward: { epochs: 2, batchSize: 16, learningRate: 1e-3, generatedPairs: 200 },
@@ -48,6 +80,13 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
     },
   },
   mini: {
+    ...USUAL,
+    dpo: { epochs: 2, batchSize: 8, learningRate: 2e-4, beta: 0.1 },
+    grpo: { ...GRPO, miniBatchSize: 16, learningRate: 1e-4 },
+    bestOfN: {
+      rlhf: { iterations: 16, questions: 16, groupSize: 4, epochs: 1, batchSize: 4, learningRate: 1e-4 },
+      rlvf: { iterations: 60, questions: 12, groupSize: 8, epochs: 1, batchSize: 4, learningRate: 1e-4 },
+    },
     pretrain: { epochs: 5, batchSize: 4, learningRate: 1e-3, warmupSteps: 100, generatedDocuments: 200 },
     sft: { epochs: 10, batchSize: 4, learningRate: 1e-3, generatedTasks: 2000 },
     reward: { epochs: 2, batchSize: 16, learningRate: 2e-4, generatedPairs: 800 },
@@ -72,6 +111,13 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
     },
   },
   small: {
+    ...USUAL,
+    dpo: { epochs: 2, batchSize: 8, learningRate: 5e-5, beta: 0.1 },
+    grpo: { ...GRPO, miniBatchSize: 16, learningRate: 5e-5 },
+    bestOfN: {
+      rlhf: { iterations: 16, questions: 16, groupSize: 4, epochs: 1, batchSize: 4, learningRate: 5e-5 },
+      rlvf: { iterations: 60, questions: 16, groupSize: 8, epochs: 1, batchSize: 4, learningRate: 5e-5 },
+    },
     pretrain: { epochs: 8, batchSize: 16, learningRate: 8e-4, warmupSteps: 50, generatedDocuments: 600 },
     sft: { epochs: 10, batchSize: 16, learningRate: 3e-4, generatedTasks: 1500 },
     reward: { epochs: 2, batchSize: 16, learningRate: 5e-5, generatedPairs: 800 },

@@ -174,7 +174,7 @@ describe('commands of a chat', () => {
   test('/stage goes on with another model, and stays where there is none', async () => {
     const sft = await say('你好');
     await obey(session, '/reset');
-    expect(await obey(session, '/stage rlhf')).toBe('The model after RLHF (PPO) answers now.');
+    expect(await obey(session, '/stage rlhf')).toBe('The model after RLHF answers now.');
     expect(session.stage).toBe('rlhf');
     expect((await say('你好')).text).not.toBe(sft.text);
     await obey(session, '/reset');
@@ -264,7 +264,7 @@ describe('commands of a chat', () => {
     await obey(session, '/lora poems');
     expect((await say('你好')).pieces[0].rewards).toHaveLength(2);
     expect(await obey(session, '/stage rlhf')).toBe(
-      'The model after RLHF (PPO) answers now, without the adapter poems, which belongs to the one before.',
+      'The model after RLHF answers now, without the adapter poems, which belongs to the one before.',
     );
     expect(session.adapter).toBeUndefined();
     await expect(obey(session, '/lora poems')).rejects.toThrow(/belongs to another model/);

@@ -80,6 +80,49 @@ describe('the pipeline', () => {
     expect(typed.every(({ outcome }) => outcome === 'finished before')).toBe(true);
   });
 
+  it('trains a stage anew by another method, and DPO without a reward model', async () => {
+    const methods = join(root, 'methods');
+    const options = await tinyPipeline(methods);
+    await runPipeline({ ...options, skip: new Set(['reward', 'rlhf', 'rlvf']) }, recorder());
+    const skip = new Set(['pretrain', 'sft', 'reward'] as const);
+    await expect(runPipeline({ ...options, skip }, recorder())).rejects.toThrow(UserError);
+
+    const run = async (recipe: Partial<typeof options.recipe>) => {
+      const summaries = await runPipeline(
+        { ...options, skip, recipe: { ...options.recipe, ...recipe } },
+        recorder(),
+      );
+      return summaries.slice(3).map(({ outcome }) => outcome);
+    };
+    expect(await run({ rlhfAlgorithm: 'dpo' })).toEqual(['trained', 'trained']);
+    expect(await run({ rlhfAlgorithm: 'dpo', rlvfAlgorithm: 'grpo' })).toEqual([
+      'finished before',
+      'trained',
+    ]);
+    // Settings of methods that are not used change nothing.
+    const other = { rlhf: { ...options.recipe.rlhf, gamma: 0.5 }, bestOfN: { ...options.recipe.bestOfN } };
+    const same = await run({ ...other, rlhfAlgorithm: 'dpo', rlvfAlgorithm: 'grpo' });
+    expect(same).toEqual(['finished before', 'finished before']);
+    expect(await run({ rlhfAlgorithm: 'dpo', rlvfAlgorithm: 'best-of-n' })).toEqual([
+      'finished before',
+      'trained',
+    ]);
+  });
+
+  it('trains RLHF by best of N', async () => {
+    const options = await tinyPipeline(out);
+    const recipe = { ...options.recipe, rlhfAlgorithm: 'best-of-n' as const };
+    const bestOfN = await runPipeline({ ...options, recipe }, recorder());
+    expect(bestOfN.map(({ outcome }) => outcome)).toEqual([
+      ...Array(3).fill('finished before'),
+      ...Array(2).fill('trained'),
+    ]);
+    expect(bestOfN[3].evaluations.map(({ name }) => name.en)).toEqual([
+      'held-out mean reward',
+      'held-out distinct-2',
+    ]);
+  });
+
   it('starts a stage anew whose progress is damaged', async () => {
     const options = await tinyPipeline(join(root, 'damaged'));
     await expect(runPipeline(options, recorder(1))).rejects.toThrow(Interrupted);

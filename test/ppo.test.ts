@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { groupAdvantages, sortGroups } from '../src/stages/groups.ts';
 import {
   adaptKlCoefficient,
   explainedVariance,
@@ -10,8 +11,7 @@ import {
   tokenRewards,
   whiten,
 } from '../src/stages/ppo.ts';
-import { distinct2 } from '../src/stages/rlhf.ts';
-import { groupAdvantages, sortGroups } from '../src/stages/rlvf.ts';
+import { distinct2 } from '../src/stages/scored-responses.ts';
 import { gradients, interpret, type Tensor, tensor, trace } from '../src/tensor/index.ts';
 import { expectClose } from './support/close.ts';
 
@@ -328,8 +328,7 @@ describe('group advantages', () => {
   });
 
   it('tell mixed groups from those that agree', () => {
-    const advantages = groupAdvantages([1, 1, -0.5, 1, -0.5, -0.5, 1, -0.5], 2);
-    expect(sortGroups(advantages, 2)).toEqual({
+    expect(sortGroups([1, 1, -0.5, 1, -0.5, -0.5, 1, -0.5], 2)).toEqual({
       mixed: [
         [2, 3],
         [6, 7],

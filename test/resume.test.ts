@@ -7,10 +7,14 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { renderPrompt } from '../src/chat-format.ts';
 import { loadCheckpoint, loadTrainingState, STAGE_FOLDERS, saveTrainingState } from '../src/checkpoint.ts';
 import { initializeParameters } from '../src/nn/parameters.ts';
+import { trainBestOfN } from '../src/stages/best-of-n.ts';
+import { trainDpo } from '../src/stages/dpo.ts';
+import { trainGrpo } from '../src/stages/grpo.ts';
 import { pretrain } from '../src/stages/pretrain.ts';
 import { rewardParameters, trainRewardModel } from '../src/stages/reward-model.ts';
 import { trainRlhf } from '../src/stages/rlhf.ts';
 import { trainRlvf } from '../src/stages/rlvf.ts';
+import { createScoredPractice } from '../src/stages/scored-responses.ts';
 import { supervisedFineTune } from '../src/stages/sft.ts';
 import {
   type SavedState,
@@ -19,14 +23,18 @@ import {
   type StageName,
   type StageResult,
 } from '../src/stages/stage.ts';
+import { createVerifiedPractice } from '../src/stages/verified-answers.ts';
 import { createRandom, type NdArray, type Runtime } from '../src/tensor/index.ts';
 import { createNodeRuntime } from '../src/tensor/runtime/node.ts';
 import {
+  BEST_OF_N,
   CHATS,
   CONFIG,
   contextFor,
   DOCUMENTS,
+  DPO,
   freshWeights,
+  GRPO,
   HELD_OUT_DOCUMENTS,
   PAIRS,
   RLHF,
@@ -51,8 +59,13 @@ beforeAll(async () => {
   chatWeights = (await supervisedFineTune(contextFor(runtime), freshWeights(), SFT_DATA, options)).weights;
 });
 
-/** Each stage as a short run of several steps, over more than one epoch where it has epochs. */
-const RUNS: Record<StageName, (context: StageContext) => Promise<StageResult>> = {
+const prompts = TASKS.map(({ prompt }) => renderPrompt(tokenizer, [{ role: 'user', content: prompt }]));
+const PROMPTS = { prompts: prompts.slice(4), heldOut: prompts.slice(0, 4) };
+const PAIR_DATA = { pairs: PAIRS.slice(0, 32), heldOut: PAIRS.slice(32) };
+const WRITING = { ...BEST_OF_N, batchSize: 8 };
+
+/** Each method as a short run of several steps, over more than one epoch where it has epochs. */
+const RUNS: Record<string, (context: StageContext) => Promise<StageResult>> = {
   pretrain: (context) =>
     pretrain(
       context,
@@ -71,29 +84,30 @@ const RUNS: Record<StageName, (context: StageContext) => Promise<StageResult>> =
       { epochs: 2, batchSize: 4, learningRate: 1e-2 },
     ),
   reward: (context) =>
-    trainRewardModel(
-      context,
-      freshWeights(),
-      { pairs: PAIRS.slice(0, 32), heldOut: PAIRS.slice(32) },
-      { epochs: 2, batchSize: 8, learningRate: 1e-2 },
-    ),
-  rlhf: (context) => {
-    const prompts = TASKS.map(({ prompt }) => renderPrompt(tokenizer, [{ role: 'user', content: prompt }]));
-    const reward = initializeParameters(rewardParameters(CONFIG), 7);
-    return trainRlhf(
-      context,
-      chatWeights,
-      reward,
-      { prompts: prompts.slice(4), heldOut: prompts.slice(0, 4) },
-      { ...RLHF, episodes: 40 },
-    );
+    trainRewardModel(context, freshWeights(), PAIR_DATA, { epochs: 2, batchSize: 8, learningRate: 1e-2 }),
+  'rlhf by ppo': (context) =>
+    trainRlhf(context, chatWeights, rewardWeights(), PROMPTS, { ...RLHF, episodes: 40 }),
+  'rlhf by dpo': (context) => trainDpo(context, chatWeights, PAIR_DATA, DPO),
+  'rlhf by best-of-n': async (context) => {
+    const practice = await createScoredPractice(context, rewardWeights(), PROMPTS, WRITING);
+    return trainBestOfN(context, chatWeights, practice, BEST_OF_N);
   },
-  rlvf: (context) => trainRlvf(context, chatWeights, RLVF_DATA, RLVF),
+  'rlvf by reinforce': (context) => trainRlvf(context, chatWeights, RLVF_DATA, RLVF),
+  'rlvf by grpo': (context) => trainGrpo(context, chatWeights, RLVF_DATA, { ...GRPO, learningRate: 1e-2 }),
+  'rlvf by best-of-n': async (context) => {
+    const practice = await createVerifiedPractice(context, RLVF_DATA, WRITING);
+    return trainBestOfN(context, chatWeights, practice, BEST_OF_N);
+  },
 };
 
-describe.each(STAGES)('an interrupted %s', (stage) => {
-  // Dropout must go on too, where there is any: reinforcement has none.
-  const config = stage === 'pretrain' || stage === 'sft' ? DROPPING : CONFIG;
+function rewardWeights(): Record<string, NdArray> {
+  return initializeParameters(rewardParameters(CONFIG), 7);
+}
+
+describe.each(Object.keys(RUNS))('an interrupted %s', (stage) => {
+  // Dropout must go on too, where there is any: other reinforcement has none.
+  const drops = stage === 'pretrain' || stage === 'sft' || stage.endsWith('best-of-n');
+  const config = drops ? DROPPING : CONFIG;
 
   it('ends bit-identical to an uninterrupted one, wherever it was stopped', async () => {
     const whole = contextFor(runtime, { config });

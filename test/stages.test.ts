@@ -7,19 +7,21 @@ import { bindParameters, initializeParameters } from '../src/nn/parameters.ts';
 import { createTrainer, createTrainState } from '../src/nn/train-step.ts';
 import { GREEDY } from '../src/sampling.ts';
 import { createJudge, withoutValueHead, withValueHead } from '../src/stages/actor-critic.ts';
+import { renderPairs } from '../src/stages/pairs.ts';
 import { evaluatePretrain, keyOf, pretrain } from '../src/stages/pretrain.ts';
 import {
   createScorer,
   evaluateRewardModel,
   RewardModel,
-  renderPairs,
   rewardParameters,
   trainRewardModel,
 } from '../src/stages/reward-model.ts';
-import { type RlhfData, trainRlhf } from '../src/stages/rlhf.ts';
-import { answerTasks, trainRlvf } from '../src/stages/rlvf.ts';
+import { trainRlhf } from '../src/stages/rlhf.ts';
+import { trainRlvf } from '../src/stages/rlvf.ts';
+import type { RlhfData } from '../src/stages/scored-responses.ts';
 import { sftLoss, supervisedFineTune } from '../src/stages/sft.ts';
 import { checkEvaluations } from '../src/stages/stage.ts';
+import { answerTasks } from '../src/stages/verified-answers.ts';
 import {
   createRandom,
   gradients,
@@ -44,6 +46,7 @@ import {
   RLHF,
   RLVF,
   RLVF_DATA,
+  rewardForToken,
   sameBits,
   TASKS,
   tokenizer,
@@ -399,30 +402,6 @@ describe('the reward model', () => {
     });
   });
 });
-
-/**
- * A reward model made by hand that counts a token: every value is 0 but what carries the average of the tokens (1, -1 in
- * the first two channels for the liked one, in the next two for all others) to the last position.
- */
-function rewardForToken(liked: number): Record<string, NdArray> {
-  const C = CONFIG.hiddenSize;
-  const weights = initializeParameters(rewardParameters(CONFIG), 1);
-  for (const [name, { data }] of Object.entries(weights)) if (!name.includes('norm')) data.fill(0 as never);
-  const set = (name: string, index: number, value: number): void => {
-    (weights[name].data as Float32Array)[index] = value;
-  };
-  for (let token = 0; token < CONFIG.vocabSize; token++) {
-    const channel = token === liked ? 0 : 2;
-    set('embedding.weight', token * C + channel, 1);
-    set('embedding.weight', token * C + channel + 1, -1);
-  }
-  for (let channel = 0; channel < C; channel++) {
-    set('blocks.0.attention.c_attn.weight', channel * 3 * C + 2 * C + channel, 1);
-    set('blocks.0.attention.c_proj.weight', channel * C + channel, 1);
-  }
-  set('reward_head.weight', 0, 1);
-  return weights;
-}
 
 /** A reward model to which all is the same. */
 function indifferentReward(): Record<string, NdArray> {

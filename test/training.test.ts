@@ -12,6 +12,7 @@ import {
   checkContradictions,
   recipeOf,
   skippedStages,
+  stageName,
   type TrainingOptions,
 } from '../src/cli/training-options.ts';
 import { PRESETS } from '../src/config.ts';
@@ -56,14 +57,36 @@ describe('the options of a training run', () => {
       '--batch-size',
       '5',
     ];
-    const { pretrain, sft, reward, rlhf, rlvf } = RECIPES.nano;
+    const { pretrain, sft, reward, rlhf, dpo, rlvf, grpo, bestOfN } = RECIPES.nano;
     expect(recipeOf(await parse('--preset', 'nano', ...given, '--lr', '0.5'))).toEqual({
+      ...RECIPES.nano,
       pretrain: { ...pretrain, epochs: 7, batchSize: 5, learningRate: 0.5 },
       sft: { ...sft, batchSize: 5, learningRate: 0.5 },
       reward: { ...reward, batchSize: 5, learningRate: 0.5 },
       rlhf: { ...rlhf, episodes: 40, learningRate: 0.5 },
+      dpo: { ...dpo, learningRate: 0.5 },
       rlvf: { ...rlvf, iterations: 3, learningRate: 0.5 },
+      grpo: { ...grpo, learningRate: 0.5 },
+      bestOfN: {
+        // 40 responses, 16 prompts of 4 at a time
+        rlhf: { ...bestOfN.rlhf, iterations: 1, learningRate: 0.5 },
+        rlvf: { ...bestOfN.rlvf, iterations: 3, learningRate: 0.5 },
+      },
     });
+  });
+
+  it('choose the methods of RLHF and RLVF', async () => {
+    expect(recipeOf(await parse())).toMatchObject({ rlhfAlgorithm: 'ppo', rlvfAlgorithm: 'reinforce' });
+    const chosen = recipeOf(
+      await parse('--rlhf_algorithm', 'dpo', '--rlvf-algorithm=grpo', '--dpo_epochs', '5'),
+    );
+    expect(chosen).toMatchObject({ rlhfAlgorithm: 'dpo', rlvfAlgorithm: 'grpo', dpo: { epochs: 5 } });
+    const { questions, groupSize } = RECIPES.mini.bestOfN.rlhf;
+    const episodes = String(3 * questions * groupSize);
+    const { bestOfN } = recipeOf(await parse('--rlhf-algorithm', 'best-of-n', '--rlhf-episodes', episodes));
+    expect(bestOfN.rlhf.iterations).toBe(3);
+    expect(stageName('rlhf', chosen)).toBe('RLHF (DPO)');
+    expect(stageName('rlvf', chosen)).toBe('RLVF (GRPO)');
   });
 
   it('skip stages, but not all of them', async () => {
@@ -83,6 +106,21 @@ describe('the options of a training run', () => {
     await expect(check('--skip-rlhf', '--rlhf-episodes', '9')).rejects.toThrow(
       '--rlhf-episodes contradicts --skip-rlhf',
     );
+    await expect(check('--rlhf-algorithm', 'dpo', '--rlhf-episodes', '9')).rejects.toThrow(
+      '--rlhf-episodes contradicts --rlhf-algorithm dpo',
+    );
+    await expect(check('--dpo-epochs', '9')).rejects.toThrow(/--dpo-epochs .*add --rlhf-algorithm dpo/);
+    await expect(check('--skip-rlvf', '--rlvf-algorithm', 'grpo')).rejects.toThrow(
+      '--rlvf-algorithm grpo contradicts --skip-rlvf',
+    );
+    await expect(check('--skip-rlhf', '--rlhf-algorithm', 'dpo')).rejects.toThrow(
+      '--rlhf-algorithm dpo contradicts --skip-rlhf',
+    );
+    // DPO learns from the pairs themselves, and asks no questions.
+    await check('--skip-reward', '--rlhf-algorithm', 'dpo', '--data', OWN.reward);
+    await expect(
+      check('--skip-pretrain', '--skip-sft', '--rlhf-algorithm', 'dpo', '--data', OWN.sft),
+    ).rejects.toThrow(/--data sft=.*chats\.json contradicts --skip-sft/);
     await expect(check('--skip-reward', '--skip-rlhf', '--data', OWN.reward)).rejects.toThrow(
       /--data reward=.*pairs\.json contradicts --skip-reward/,
     );

@@ -1,5 +1,6 @@
 /** @file The worked example of lesson 5: `npx tsx docs/lessons/5-rlhf.ts` */
 
+import { dpoObjective } from '../../src/stages/dpo.ts';
 import {
   adaptKlCoefficient,
   generalizedAdvantages,
@@ -47,4 +48,11 @@ console.log(`k3 of log ratios 0.2, 0, -0.2: ${list([0.2, 0, -0.2].map(k3))}`);
 const steer = (kl: number): number => adaptKlCoefficient(0.15, kl, 32, { target: 6, horizon: 10_000 });
 console.log(
   `coefficient 0.15 after 32 responses of KL 3, 6, 9: ${[3, 6, 9].map((kl) => steer(kl).toFixed(6))}`,
+);
+
+// The better answer has -10 under the policy and -12 under the reference, the worse one -9 and -8.
+const { loss, metrics } = dpoObjective(tensor([-10, -9], [2]), tensor([-12, -8], [2]), 0.1);
+const { chosenReward, rejectedReward, margin } = metrics;
+console.log(
+  `DPO: implicit rewards ${list([chosenReward.item(), rejectedReward.item()])}, margin ${margin.item().toFixed(3)}, loss ${loss.item().toFixed(3)}`,
 );

@@ -4,7 +4,7 @@ import type { ModelConfig } from '../config.ts';
 import type { SourceText } from '../data/datasets.ts';
 import { gptParameters } from '../model.ts';
 import { countParameters } from '../nn/parameters.ts';
-import type { Recipe } from '../recipes.ts';
+import type { Recipe, RlhfAlgorithm, RlvfAlgorithm } from '../recipes.ts';
 import type { StageName } from '../stages/stage.ts';
 import { gemm, type NdArray, type Runtime, trace } from '../tensor/index.ts';
 
@@ -26,10 +26,25 @@ export async function estimateSeconds(options: {
   readonly skip: ReadonlySet<StageName>;
 }): Promise<number> {
   const { runtime, config, recipe, data, skip } = options;
-  const { pretrain, sft, reward, rlhf, rlvf } = recipe;
+  const { pretrain, sft, reward, rlhf, dpo, rlvf, grpo, bestOfN } = recipe;
   const text = (source: SourceText): number => source.text.length * TOKENS_PER_CHARACTER;
   const beside = (source: SourceText, tokens: number): number => (source.own ? 0 : tokens);
   const rowLength = Math.min(config.contextLength, 96);
+  const pairTokens = text(data.reward) * 1.5;
+  // All answers are written and some are learned from: those of a reinforcement step, and one of N.
+  const answered = rlvf.iterations * rlvf.groupSize * rowLength;
+  const bestOf = ({ iterations, questions, groupSize, epochs }: (typeof bestOfN)['rlhf']): number =>
+    iterations * questions * rowLength * (0.6 * groupSize + epochs);
+  const rlhfTokens: Readonly<Record<RlhfAlgorithm, number>> = {
+    ppo: rlhf.episodes * rowLength * (rlhf.ppoEpochs + 1.5),
+    dpo: (dpo.epochs + 0.4) * pairTokens,
+    'best-of-n': bestOf(bestOfN.rlhf),
+  };
+  const rlvfTokens: Readonly<Record<RlvfAlgorithm, number>> = {
+    reinforce: answered * (0.6 * rlvf.questions + 1.3 * rlvf.keptQuestions),
+    grpo: answered * (0.6 * rlvf.questions + (grpo.epochs + 0.6) * rlvf.keptQuestions),
+    'best-of-n': bestOf(bestOfN.rlvf),
+  };
   // Training tokens; a forward pass alone counts a third.
   const tokens: Record<StageName, number> = {
     pretrain:
@@ -37,10 +52,9 @@ export async function estimateSeconds(options: {
       (text(data.pretrain) +
         beside(data.pretrain, pretrain.generatedDocuments * TOKENS_PER_EXERCISE_DOCUMENT)),
     sft: sft.epochs * (text(data.sft) * 0.6 + beside(data.sft, sft.generatedTasks * TOKENS_PER_EXERCISE)),
-    reward: reward.epochs * text(data.reward) * 1.5,
-    rlhf: rlhf.episodes * rowLength * (rlhf.ppoEpochs + 1.5),
-    // All questions are answered, some are learned from.
-    rlvf: rlvf.iterations * rlvf.groupSize * rowLength * (0.6 * rlvf.questions + 1.3 * rlvf.keptQuestions),
+    reward: reward.epochs * pairTokens,
+    rlhf: rlhfTokens[recipe.rlhfAlgorithm],
+    rlvf: rlvfTokens[recipe.rlvfAlgorithm],
   };
   const total = Object.entries(tokens).reduce(
     (sum, [stage, count]) => sum + (skip.has(stage as StageName) ? 0 : count),

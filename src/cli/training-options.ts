@@ -4,11 +4,19 @@ import { availableParallelism } from 'node:os';
 import type { Command } from 'commander';
 import { DEFAULT_FOLDER } from '../checkpoint.ts';
 import { PRESETS, type PresetName } from '../config.ts';
+import { countParts } from '../data/batches.ts';
 import type { SourceText } from '../data/datasets.ts';
 import { DEFAULT_TASK_TYPES, TASK_TYPES, type TaskType } from '../data/generators.ts';
 import { UserError } from '../errors.ts';
 import { type Text, text } from '../i18n.ts';
-import { RECIPES, type Recipe } from '../recipes.ts';
+import {
+  RECIPES,
+  type Recipe,
+  RLHF_ALGORITHMS,
+  RLVF_ALGORITHMS,
+  type RlhfAlgorithm,
+  type RlvfAlgorithm,
+} from '../recipes.ts';
 import { STAGES, type StageName } from '../stages/stage.ts';
 import type { Device } from '../tensor/runtime/node.ts';
 import { choice, choices, collect, integer, number } from './options.ts';
@@ -25,9 +33,13 @@ export interface TrainingOptions {
   readonly pretrainEpochs?: number;
   readonly sftEpochs?: number;
   readonly rewardEpochs?: number;
+  readonly rlhfAlgorithm: RlhfAlgorithm;
   readonly rlhfEpisodes?: number;
+  readonly dpoEpochs?: number;
+  readonly rlvfAlgorithm: RlvfAlgorithm;
   readonly rlvfIterations?: number;
   readonly batchSize?: number;
+  readonly microBatchSize?: number;
   readonly lr?: number;
   readonly seed: number;
   readonly device: Device;
@@ -45,9 +57,28 @@ export const STAGE_NAMES: Readonly<Record<StageName, Text>> = {
   pretrain: { zh: '预训练', en: 'Pretrain' },
   sft: { zh: '监督微调', en: 'SFT' },
   reward: { zh: '奖励模型', en: 'Reward model' },
-  rlhf: { zh: '强化学习 PPO', en: 'RLHF (PPO)' },
+  rlhf: { zh: '强化学习', en: 'RLHF' },
   rlvf: { zh: '可验证奖励', en: 'RLVF' },
 };
+
+const ALGORITHM_NAMES: Readonly<Record<RlhfAlgorithm | RlvfAlgorithm, string>> = {
+  ppo: 'PPO',
+  dpo: 'DPO',
+  reinforce: 'REINFORCE',
+  grpo: 'GRPO',
+  'best-of-n': 'best-of-N',
+};
+
+/** The methods of the stages that have several. */
+export type Algorithms = Pick<Recipe, 'rlhfAlgorithm' | 'rlvfAlgorithm'>;
+
+/** What a stage is called, with its method where there are several. */
+export function stageName(stage: StageName, algorithms: Algorithms): string {
+  const name = text(STAGE_NAMES[stage]);
+  if (stage !== 'rlhf' && stage !== 'rlvf') return name;
+  const algorithm = ALGORITHM_NAMES[algorithms[`${stage}Algorithm`]];
+  return text({ zh: `${name} ${algorithm}`, en: `${name} (${algorithm})` });
+}
 
 /** Add the options of a training run to a command. */
 export function addTrainingOptions(command: Command): Command {
@@ -80,6 +111,18 @@ export function addTrainingOptions(command: Command): Command {
       }),
     );
   }
+  option(
+    '--rlhf-algorithm <name>',
+    { zh: 'RLHF 的方法：ppo、dpo 或 best-of-n', en: 'method of RLHF: ppo, dpo or best-of-n' },
+    choice(RLHF_ALGORITHMS),
+    RLHF_ALGORITHMS[0],
+  );
+  option(
+    '--rlvf-algorithm <name>',
+    { zh: 'RLVF 的方法：reinforce、grpo 或 best-of-n', en: 'method of RLVF: reinforce, grpo or best-of-n' },
+    choice(RLVF_ALGORITHMS),
+    RLVF_ALGORITHMS[0],
+  );
   const lengths: readonly [flags: string, description: Text, of: (recipe: Recipe) => number][] = [
     [
       '--pretrain-epochs <n>',
@@ -97,6 +140,11 @@ export function addTrainingOptions(command: Command): Command {
       { zh: 'RLHF 采样的回答总数', en: 'responses sampled by RLHF in all' },
       (r) => r.rlhf.episodes,
     ],
+    [
+      '--dpo-epochs <n>',
+      { zh: 'DPO 遍数', en: 'passes of DPO over the preference pairs' },
+      (r) => r.dpo.epochs,
+    ],
     ['--rlvf-iterations <n>', { zh: 'RLVF 迭代次数', en: 'iterations of RLVF' }, (r) => r.rlvf.iterations],
   ];
   for (const [flags, { zh, en }, of] of lengths) {
@@ -110,6 +158,14 @@ export function addTrainingOptions(command: Command): Command {
   option(
     '--batch-size <n>',
     { zh: '预训练、微调和奖励模型的批大小', en: 'batch size of pretraining, SFT and the reward model' },
+    whole,
+  );
+  option(
+    '--micro-batch-size <n>',
+    {
+      zh: '一次计算多少行：把批切小以省内存，梯度累加后再走一步',
+      en: 'rows computed at a time: cuts batches to save memory, and adds up their gradients',
+    },
     whole,
   );
   option(
@@ -196,20 +252,43 @@ export function recipeOf(options: TrainingOptions): Recipe {
   const recipe = RECIPES[options.preset];
   const rate = options.lr === undefined ? {} : { learningRate: options.lr };
   const batch = options.batchSize === undefined ? {} : { batchSize: options.batchSize };
+  const { bestOfN } = recipe;
+  const { questions, groupSize } = bestOfN.rlhf;
+  const rounds =
+    options.rlhfEpisodes && Math.max(1, Math.round(options.rlhfEpisodes / (questions * groupSize)));
   const given = <K extends string>(key: K, value: number | undefined) =>
     value === undefined ? {} : { [key]: value };
   return {
     pretrain: { ...recipe.pretrain, ...rate, ...batch, ...given('epochs', options.pretrainEpochs) },
     sft: { ...recipe.sft, ...rate, ...batch, ...given('epochs', options.sftEpochs) },
     reward: { ...recipe.reward, ...rate, ...batch, ...given('epochs', options.rewardEpochs) },
+    rlhfAlgorithm: options.rlhfAlgorithm,
     rlhf: { ...recipe.rlhf, ...rate, ...given('episodes', options.rlhfEpisodes) },
+    dpo: { ...recipe.dpo, ...rate, ...given('epochs', options.dpoEpochs) },
+    rlvfAlgorithm: options.rlvfAlgorithm,
     rlvf: { ...recipe.rlvf, ...rate, ...given('iterations', options.rlvfIterations) },
+    grpo: { ...recipe.grpo, ...rate },
+    bestOfN: {
+      rlhf: { ...bestOfN.rlhf, ...rate, ...given('iterations', rounds) },
+      rlvf: { ...bestOfN.rlvf, ...rate, ...given('iterations', options.rlvfIterations) },
+    },
   };
 }
 
 /** The types of generated tasks; undefined for the default, so that naming it is the same as leaving it out. */
 export function taskTypesOf({ rlvfTasks }: TrainingOptions): readonly TaskType[] | undefined {
   return rlvfTasks?.join() === DEFAULT_TASK_TYPES.join() ? undefined : rlvfTasks;
+}
+
+/** @throws UserError where `--micro-batch-size` does not divide the batch of a stage that trains */
+export function checkMicroBatches(
+  { microBatchSize }: TrainingOptions,
+  skip: ReadonlySet<StageName>,
+  recipe: Recipe,
+): void {
+  for (const stage of ['pretrain', 'sft', 'reward'] as const) {
+    if (!skip.has(stage)) countParts(recipe[stage].batchSize, microBatchSize, STAGE_NAMES[stage]);
+  }
 }
 
 /** @throws UserError where an option is for a stage that another one skips */
@@ -225,25 +304,38 @@ export function checkContradictions(
     rlhf: ['--rlhf-episodes', options.rlhfEpisodes],
     rlvf: ['--rlvf-iterations', options.rlvfIterations],
   };
-  const contradiction = (option: string, stage: string): UserError =>
+  const contradiction = (option: string, other: string): UserError =>
     new UserError({
-      zh: `选项 ${option} 与 --skip-${stage} 互相矛盾，请去掉其中一个。`,
-      en: `${option} contradicts --skip-${stage}; remove one of them.`,
+      zh: `选项 ${option} 与 ${other} 互相矛盾，请去掉其中一个。`,
+      en: `${option} contradicts ${other}; remove one of them.`,
     });
   for (const stage of skip) {
     const [option, value] = lengths[stage];
-    if (value !== undefined) throw contradiction(option, stage);
+    if (value !== undefined) throw contradiction(option, `--skip-${stage}`);
   }
-  // The tokenizer is trained on conversations too, and RLHF practises on their questions.
+  const { rlhfAlgorithm, rlvfAlgorithm, rlhfEpisodes, dpoEpochs } = options;
+  const isDpo = rlhfAlgorithm === 'dpo';
+  if (rlhfAlgorithm !== RLHF_ALGORITHMS[0] && skip.has('rlhf'))
+    throw contradiction(`--rlhf-algorithm ${rlhfAlgorithm}`, '--skip-rlhf');
+  if (rlvfAlgorithm !== RLVF_ALGORITHMS[0] && skip.has('rlvf'))
+    throw contradiction(`--rlvf-algorithm ${rlvfAlgorithm}`, '--skip-rlvf');
+  if (isDpo && rlhfEpisodes !== undefined) throw contradiction('--rlhf-episodes', '--rlhf-algorithm dpo');
+  if (!isDpo && dpoEpochs !== undefined) {
+    throw new UserError({
+      zh: '选项 --dpo-epochs 只用于 DPO；请加上 --rlhf-algorithm dpo，或去掉它。',
+      en: '--dpo-epochs is for DPO alone; add --rlhf-algorithm dpo, or remove it.',
+    });
+  }
+  // The tokenizer is trained on conversations too, and RLHF practises on their questions, if it practises.
   const readers: Readonly<Record<DataStage, readonly StageName[]>> = {
     pretrain: ['pretrain'],
-    sft: ['pretrain', 'sft', 'rlhf'],
+    sft: isDpo ? ['pretrain', 'sft'] : ['pretrain', 'sft', 'rlhf'],
     reward: ['reward', 'rlhf'],
     rlvf: ['rlvf'],
   };
   for (const stage of DATA_STAGES) {
     if (data[stage].own && readers[stage].every((reader) => skip.has(reader)))
-      throw contradiction(`--data ${stage}=${data[stage].name}`, stage);
+      throw contradiction(`--data ${stage}=${data[stage].name}`, `--skip-${stage}`);
   }
   const generates = (stage: 'sft' | 'rlvf'): boolean => !skip.has(stage) && !data[stage].own;
   if (options.rlvfTasks !== undefined && !generates('sft') && !generates('rlvf')) {
@@ -252,5 +344,5 @@ export function checkContradictions(
       en: '--rlvf-tasks has no effect: SFT and RLVF are skipped or have data of their own (--data), so no tasks are generated; remove it.',
     });
   }
-  if (options.verifiers.length > 0 && skip.has('rlvf')) throw contradiction('--verifiers', 'rlvf');
+  if (options.verifiers.length > 0 && skip.has('rlvf')) throw contradiction('--verifiers', '--skip-rlvf');
 }

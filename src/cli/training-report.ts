@@ -8,16 +8,17 @@ import { type Text, text } from '../i18n.ts';
 import type { PipelineUi, StageSummary } from '../pipeline.ts';
 import { rollout } from '../rollout.ts';
 import { GREEDY, PLAIN_SAMPLING } from '../sampling.ts';
-import { createScorer, renderForScoring } from '../stages/reward-model.ts';
+import { renderForScoring } from '../stages/pairs.ts';
+import { createScorer } from '../stages/reward-model.ts';
 import { type Evaluation, STAGES, type StageName } from '../stages/stage.ts';
 import { createRandom, type Runtime } from '../tensor/index.ts';
 import { SPECIAL } from '../tokenizer.ts';
 import { createProgress, formatDuration, type Progress, table } from './progress.ts';
-import { STAGE_NAMES } from './training-options.ts';
+import { type Algorithms, stageName } from './training-options.ts';
 
 /** `2/5 SFT` */
-function stageTitle(stage: StageName): string {
-  return `${STAGES.indexOf(stage) + 1}/${STAGES.length} ${text(STAGE_NAMES[stage])}`;
+function titleOf(stage: StageName, algorithms: Algorithms): string {
+  return `${STAGES.indexOf(stage) + 1}/${STAGES.length} ${stageName(stage, algorithms)}`;
 }
 
 /** Shows what happens as it happens. */
@@ -26,7 +27,8 @@ export interface TrainingReport extends Omit<PipelineUi, 'interrupted'> {
   end(): void;
 }
 
-export function createReport(runtime: Runtime): TrainingReport {
+export function createReport(runtime: Runtime, algorithms: Algorithms): TrainingReport {
+  const stageTitle = (stage: StageName): string => titleOf(stage, algorithms);
   let progress: Progress | undefined;
   const end = (): void => {
     progress?.end();
@@ -88,7 +90,7 @@ export function describeEvaluation({ name, before, after, unit }: Evaluation): s
 }
 
 /** What each stage changed on the held-out data. */
-export function printSummary(summaries: readonly StageSummary[]): void {
+export function printSummary(summaries: readonly StageSummary[], algorithms: Algorithms): void {
   const head = [
     { zh: '阶段', en: 'Stage' },
     { zh: '留出数据上的指标', en: 'On held-out data' },
@@ -98,9 +100,10 @@ export function printSummary(summaries: readonly StageSummary[]): void {
   ].map(text);
   const rows = summaries.flatMap(({ stage, outcome, seconds, evaluations }) => {
     const time = outcome === 'skipped' ? text({ zh: '跳过', en: 'skipped' }) : formatDuration(seconds);
-    if (evaluations.length === 0) return [[stageTitle(stage), '–', '–', '–', time]];
+    const title = titleOf(stage, algorithms);
+    if (evaluations.length === 0) return [[title, '–', '–', '–', time]];
     return evaluations.map(({ name, before, after, unit }, i) => [
-      i === 0 ? stageTitle(stage) : '',
+      i === 0 ? title : '',
       text(name),
       formatFigure(before, unit),
       formatFigure(after, unit),

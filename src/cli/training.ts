@@ -11,6 +11,7 @@ import { formatDuration } from './progress.ts';
 import { loadData } from './training-data.ts';
 import {
   checkContradictions,
+  checkMicroBatches,
   recipeOf,
   skippedStages,
   type TrainingOptions,
@@ -33,6 +34,7 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
   const config = PRESETS[options.preset];
   const data = loadData(options.data);
   checkContradictions(options, skip, data);
+  checkMicroBatches(options, skip, recipe);
   const taskTypes = taskTypesOf(options);
   const verifiers = await loadVerifiers(options.verifiers);
   const runtime = await openRuntime(options);
@@ -42,9 +44,9 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
     en: `Training the ${options.preset} model: about ${formatDuration(seconds)} on this machine (${options.threads} threads). Press Ctrl-C at any time; the same command goes on from there.`,
   });
 
-  const report = createReport(runtime);
+  const report = createReport(runtime, recipe);
   let last: Checkpoint | undefined;
-  const { seed, out, restart = false, saveInterval } = options;
+  const { seed, out, microBatchSize, restart = false, saveInterval } = options;
   const summaries = await untilInterrupted((interrupts) => {
     const ui: PipelineUi = {
       ...report,
@@ -57,10 +59,13 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
       },
     };
     return runPipeline(
-      { runtime, config, recipe, skip, seed, out, data, taskTypes, verifiers, restart, saveInterval },
+      {
+        ...{ runtime, config, recipe, skip, seed, out, data, taskTypes, verifiers },
+        ...{ microBatchSize, restart, saveInterval },
+      },
       ui,
     );
   }, report.end);
-  printSummary(summaries);
+  printSummary(summaries, recipe);
   return { summaries, last, runtime };
 }

@@ -62,7 +62,7 @@ export interface Judgement {
 }
 
 export interface Judge {
-  /** Judge responses under weights. The number of episodes must be a multiple of the batch size. */
+  /** Judge responses under weights. */
   judge(weights: Readonly<Record<string, NdArray>>, episodes: readonly Episode[]): Promise<Judgement[]>;
   release(): Promise<void>;
 }
@@ -99,7 +99,7 @@ export async function createJudge(options: {
       const judgements: Judgement[] = [];
       for (let start = 0; start < episodes.length; start += M) {
         const part = episodes.slice(start, start + M);
-        const { ids, targets } = episodeBatch(part, T);
+        const { ids, targets } = episodeBatch(part, T, M);
         const { logProbs, values, entropies } = await executable.run({
           ...current,
           'batch:ids': ids,

@@ -126,39 +126,54 @@ export interface PpoBatch {
 }
 
 /**
- * Clipped surrogate loss plus clipped value loss:
+ * Clipped surrogate loss, alike to both sides, plus clipped value loss:
  *
- *     ratio = exp(logProbs - oldLogProbs)
- *     policyLoss = mean max(-A ratio, -A clip(ratio, 1 ± ε))
  *     valueLoss = ½ mean max((V - R)², (clip(V, V_old ± ε) - R)²)
  */
 export function ppoLoss(
   batch: PpoBatch,
   { ratioClip, valueClip, valueCoefficient }: PpoClipping = PPO_CLIPPING,
 ) {
-  const { logProbs, values, oldLogProbs, oldValues, advantages, returns, mask } = batch;
-  const logRatio = clamp(logProbs.sub(oldLogProbs), -MAX_LOG_RATIO, MAX_LOG_RATIO);
-  const ratio = exp(logRatio);
-  const losses = neg(advantages).mul(ratio);
-  const clippedLosses = neg(advantages).mul(clamp(ratio, 1 - ratioClip, 1 + ratioClip));
-  const policyLoss = maskedMean(maximum(losses, clippedLosses), mask);
+  const { values, oldValues, returns, mask } = batch;
+  const { policyLoss, ...metrics } = clippedPolicyLoss(batch, { low: ratioClip, high: ratioClip });
 
   const change = clamp(values.sub(oldValues), -valueClip, valueClip);
   const error = values.sub(returns);
   const clippedError = oldValues.add(change).sub(returns);
   const valueLoss = maskedMean(maximum(error.mul(error), clippedError.mul(clippedError)), mask).mul(0.5);
 
-  const isClipped = greater(clippedLosses, losses).cast('float32');
-  const distance = ratio.sub(1);
   return {
     loss: policyLoss.add(valueLoss.mul(valueCoefficient)),
-    metrics: {
-      policyLoss,
-      valueLoss,
-      clipFraction: maskedMean(isClipped, mask),
-      approxKl: maskedMean(distance.sub(logRatio), mask),
-      /** Largest |ratio - 1|: zero in the first mini-batch, where policy and old policy are the same. */
-      ratioDeviation: maximum(distance, neg(distance)).mul(mask).max(),
-    },
+    metrics: { policyLoss, valueLoss, ...metrics },
   };
+}
+
+/**
+ * The clipped surrogate loss, a mean over tokens, and what tells how far the policy has moved:
+ *
+ *     ratio = exp(logProbs - oldLogProbs)
+ *     policyLoss = mean max(-A ratio, -A clip(ratio, 1 - low, 1 + high))
+ */
+export function clippedPolicyLoss(
+  { logProbs, oldLogProbs, advantages, mask }: Omit<PpoBatch, 'values' | 'oldValues' | 'returns'>,
+  { low, high }: { readonly low: number; readonly high: number },
+) {
+  const logRatio = clamp(logProbs.sub(oldLogProbs), -MAX_LOG_RATIO, MAX_LOG_RATIO);
+  const ratio = exp(logRatio);
+  const losses = neg(advantages).mul(ratio);
+  const clippedLosses = neg(advantages).mul(clamp(ratio, 1 - low, 1 + high));
+  const distance = ratio.sub(1);
+  return {
+    policyLoss: maskedMean(maximum(losses, clippedLosses), mask),
+    clipFraction: maskedMean(greater(clippedLosses, losses).cast('float32'), mask),
+    approxKl: maskedMean(distance.sub(logRatio), mask),
+    /** Largest |ratio - 1|: zero in the first mini-batch, where policy and old policy are the same. */
+    ratioDeviation: maximum(distance, neg(distance)).mul(mask).max(),
+  };
+}
+
+/** The k3 estimate as part of a loss: the mean over tokens of KL(policy ‖ reference); all `[B, T]`. */
+export function klLoss(logProbs: Tensor, referenceLogProbs: Tensor, mask: Tensor): Tensor {
+  const logRatio = clamp(logProbs.sub(referenceLogProbs), -MAX_LOG_RATIO, MAX_LOG_RATIO);
+  return maskedMean(exp(neg(logRatio)).sub(1).add(logRatio), mask);
 }

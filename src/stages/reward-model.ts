@@ -10,7 +10,6 @@
  * Legend: N pairs a batch, B = 2N sequences, T length, C channels.
  */
 
-import { type Message, renderConversation } from '../chat-format.ts';
 import type { ModelConfig } from '../config.ts';
 import { countParts, planBatches, splitRows } from '../data/batches.ts';
 import type { PreferencePair } from '../data/formats.ts';
@@ -35,15 +34,8 @@ import {
   type Tensor,
   trace,
 } from '../tensor/index.ts';
-import type { Tokenizer } from '../tokenizer.ts';
-import {
-  checkStep,
-  loadTrainState,
-  requireFitting,
-  type StageContext,
-  type StageResult,
-  saveTrainState,
-} from './stage.ts';
+import { fittingPairs, longestOf, type PairData, type RenderedPair, renderPairs } from './pairs.ts';
+import { checkStep, loadTrainState, type StageContext, type StageResult, saveTrainState } from './stage.ts';
 
 export interface RewardOptions {
   readonly epochs: number;
@@ -54,11 +46,9 @@ export interface RewardOptions {
   readonly learningRate: number;
 }
 
-export interface RewardData {
-  readonly pairs: readonly PreferencePair[];
+export interface RewardData extends PairData {
   /** Further pairs for one epoch, made anew from its number alone. */
   readonly generate?: (epoch: number) => readonly PreferencePair[];
-  readonly heldOut: readonly PreferencePair[];
 }
 
 /** A GPT whose output is one number a sequence. */
@@ -108,30 +98,19 @@ export function rewardLoss(config: ModelConfig): LossFunction {
 }
 
 export async function trainRewardModel(
-  { runtime, config, tokenizer, seed, io }: StageContext,
+  context: StageContext,
   sftWeights: Readonly<Record<string, NdArray>>,
   data: RewardData,
   options: RewardOptions,
 ): Promise<StageResult> {
+  const { runtime, config, seed, io } = context;
   const N = options.batchSize;
-  const pairs = renderPairs(tokenizer, data.pairs, config.contextLength);
-  const heldOut = renderPairs(tokenizer, data.heldOut, config.contextLength);
-  if (pairs.skipped > 0) {
-    io.note({
-      zh: `${pairs.skipped} 对偏好数据长于上下文 ${config.contextLength} 个词元，已跳过。`,
-      en: `${pairs.skipped} preference pairs are longer than the context of ${config.contextLength} tokens and were skipped.`,
-    });
-  }
-  requireFitting(
-    pairs.rendered.length,
-    { zh: '偏好数据（--data reward=…）', en: 'the preference data (--data reward=…)' },
-    config.contextLength,
-  );
-  const T = longestOf([...pairs.rendered, ...heldOut.rendered]);
+  const { pairs, heldOut } = fittingPairs(context, data);
+  const T = longestOf([...pairs, ...heldOut]);
   const readEpoch = (epoch: number): { rows: readonly RenderedPair[] } => {
-    const generated = renderPairs(tokenizer, data.generate?.(epoch) ?? [], T).rendered;
+    const generated = renderPairs(context.tokenizer, data.generate?.(epoch) ?? [], T).rendered;
     const random = createRandom(foldSeed(foldSeed(seed, 'reward'), epoch));
-    return { rows: random.shuffle([...pairs.rendered, ...generated]) };
+    return { rows: random.shuffle([...pairs, ...generated]) };
   };
   const batches = planBatches(readEpoch, options);
   const { totalSteps } = batches;
@@ -148,7 +127,7 @@ export async function trainRewardModel(
     : createTrainState({ ...fresh, ...pickKnown(sftWeights, fresh) });
   const before = io.resumed
     ? (io.resumed.state['before'] as RewardEvaluation | undefined)
-    : await evaluateRewardModel({ runtime, config, weights: state.weights, pairs: heldOut.rendered });
+    : await evaluateRewardModel({ runtime, config, weights: state.weights, pairs: heldOut });
   const parts = countParts(N, options.microBatchSize, { zh: '奖励模型', en: 'the reward model' });
   const batch = rewardBatchSpec(N / parts, T);
   const trainer = await createAccumulatingTrainer({ runtime, loss: rewardLoss(config), batch, parts, state });
@@ -169,7 +148,7 @@ export async function trainRewardModel(
 
   const { weights } = trainer.state;
   await trainer.release();
-  const after = await evaluateRewardModel({ runtime, config, weights, pairs: heldOut.rendered });
+  const after = await evaluateRewardModel({ runtime, config, weights, pairs: heldOut });
   if (!after) return { weights, evaluations: [] };
   return {
     weights,
@@ -188,37 +167,6 @@ export async function trainRewardModel(
       },
     ],
   };
-}
-
-export interface RenderedPair {
-  readonly chosen: Int32Array;
-  readonly rejected: Int32Array;
-}
-
-/** A conversation as the reward model reads it: up to and including the answer's `<|im_end|>`. */
-export function renderForScoring(
-  tokenizer: Tokenizer,
-  prompt: readonly Message[],
-  answer: string,
-): Int32Array {
-  const { ids, mask } = renderConversation(tokenizer, [...prompt, { role: 'assistant', content: answer }]);
-  return ids.subarray(0, mask.lastIndexOf(1) + 1);
-}
-
-/** Both conversations of each pair as tokens; pairs that are too long are left out. */
-export function renderPairs(
-  tokenizer: Tokenizer,
-  pairs: readonly PreferencePair[],
-  contextLength: number,
-): { rendered: RenderedPair[]; skipped: number } {
-  const all = pairs.map(({ prompt, chosen, rejected }) => ({
-    chosen: renderForScoring(tokenizer, prompt, chosen),
-    rejected: renderForScoring(tokenizer, prompt, rejected),
-  }));
-  const rendered = all.filter(
-    ({ chosen, rejected }) => Math.max(chosen.length, rejected.length) <= contextLength,
-  );
-  return { rendered, skipped: all.length - rendered.length };
 }
 
 export interface RewardEvaluation {
@@ -303,13 +251,6 @@ function rewardBatch(sequences: readonly ArrayLike<number>[], T: number): Record
     ids: { dtype: 'int32', shape: [sequences.length, T], data: ids },
     last: { dtype: 'int32', shape: [sequences.length], data: last },
   };
-}
-
-function longestOf(pairs: readonly RenderedPair[]): number {
-  return pairs.reduce(
-    (longest, { chosen, rejected }) => Math.max(longest, chosen.length, rejected.length),
-    1,
-  );
 }
 
 /** The weights that both have, from the first. */

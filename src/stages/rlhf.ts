@@ -12,21 +12,10 @@
  */
 
 import type { ModelConfig } from '../config.ts';
-import { createDecoder } from '../decoder.ts';
 import { tokenLogProbabilities } from '../nn/losses.ts';
 import { bindParameters } from '../nn/parameters.ts';
 import { createTrainer, createTrainState, type LossFunction, type StepResult } from '../nn/train-step.ts';
-import { rollout } from '../rollout.ts';
-import { PLAIN_SAMPLING } from '../sampling.ts';
-import {
-  createRandom,
-  foldSeed,
-  type NdArray,
-  type Random,
-  type RandomState,
-  type Spec,
-} from '../tensor/index.ts';
-import { SPECIAL } from '../tokenizer.ts';
+import { foldSeed, type NdArray, type Spec } from '../tensor/index.ts';
 import { ActorCritic, createJudge, withoutValueHead, withValueHead } from './actor-critic.ts';
 import {
   adaptKlCoefficient,
@@ -37,17 +26,18 @@ import {
   tokenRewards,
   whiten,
 } from './ppo.ts';
-import { createScorer } from './reward-model.ts';
-import { type Episode, episodeBatch, spreadActions, tokensOf } from './sequences.ts';
 import {
-  checkStep,
-  type Evaluation,
-  loadTrainState,
-  requireFitting,
-  type StageContext,
-  type StageResult,
-  saveTrainState,
-} from './stage.ts';
+  compareFigures,
+  describeAttempts,
+  deviation,
+  type Figure,
+  mean,
+  REINFORCEMENT_ADAMW,
+  resumeRandom,
+} from './practice.ts';
+import { createScoredPractice, distinct2, type RlhfData } from './scored-responses.ts';
+import { episodeBatch, spreadActions } from './sequences.ts';
+import { checkStep, loadTrainState, type StageContext, type StageResult, saveTrainState } from './stage.ts';
 
 export interface RlhfOptions {
   /** Responses sampled in all. */
@@ -75,19 +65,6 @@ export interface RlhfOptions {
   readonly missingEndPenalty: number;
 }
 
-export interface RlhfData {
-  /** Tokenised prompts, each ending where the assistant begins to speak. */
-  readonly prompts: readonly Int32Array[];
-  readonly heldOut: readonly Int32Array[];
-}
-
-/**
- * No decay towards zero, and an ε far above the size of the gradients: then a step is as long as its gradient, as in
- * plain gradient descent with momentum. With the usual small ε Adam moves every weight by the full learning rate, also
- * where the gradient of a few dozen samples is nothing but noise, and skills learned before do not survive that.
- */
-export const REINFORCEMENT_ADAMW = { weightDecay: 0, epsilon: 1e-3 };
-
 /** The PPO loss of a mini-batch; all inputs `[M, T]`. */
 export function rlhfLoss(config: ModelConfig, temperature: number): LossFunction {
   return (weights, { ids, targets, mask, oldLogProbs, oldValues, advantages, returns }) => {
@@ -98,26 +75,20 @@ export function rlhfLoss(config: ModelConfig, temperature: number): LossFunction
 }
 
 export async function trainRlhf(
-  { runtime, config, seed, io }: StageContext,
+  context: StageContext,
   sftWeights: Readonly<Record<string, NdArray>>,
   rewardWeights: Readonly<Record<string, NdArray>>,
   data: RlhfData,
   options: RlhfOptions,
 ): Promise<StageResult> {
-  const { batchSize: B, miniBatchSize: M, maxNewTokens, temperature } = options;
-  const room = config.contextLength - maxNewTokens;
-  requireFitting(
-    data.prompts.length,
-    { zh: '提问（微调和偏好数据）', en: 'the prompts of the SFT and preference data' },
-    room,
-  );
-  const longestPrompt = Math.max(...[...data.prompts, ...data.heldOut].map(({ length }) => length));
-  const T = Math.min(longestPrompt + maxNewTokens, config.contextLength);
+  const { runtime, config, seed, io } = context;
+  const { batchSize: B, miniBatchSize: M, temperature } = options;
+  const practice = await createScoredPractice(context, rewardWeights, data, options);
+  const T = practice.length;
   const iterations = Math.max(1, Math.round(options.episodes / B));
 
   const reference = withValueHead(sftWeights, config);
   const state = io.resumed ? loadTrainState(io.resumed) : createTrainState(reference);
-  const scorer = await createScorer({ runtime, config, weights: rewardWeights, batchSize: B, length: T });
   const judge = await createJudge({
     runtime,
     config,
@@ -127,49 +98,16 @@ export async function trainRlhf(
     temperature,
   });
 
-  /** Sample a response to each prompt. No top-k or top-p: the policy is trained on what it really is. */
-  const respond = async (
-    weights: Readonly<Record<string, NdArray>>,
-    prompts: readonly Int32Array[],
-    random: Random,
-  ): Promise<Episode[]> => {
-    const decoder = await createDecoder({ runtime, config, weights, batchSize: B, maxLength: T });
-    const sampling = { ...PLAIN_SAMPLING, temperature };
-    const stopTokens = [SPECIAL.imEnd, SPECIAL.eos];
-    const responses = await rollout(decoder, prompts, { maxNewTokens, sampling, random, stopTokens });
-    await decoder.release();
-    return prompts.map((prompt, i) => ({ prompt, response: responses[i] }));
-  };
-  const score = (episodes: readonly Episode[]): Promise<number[]> => scorer.score(episodes.map(tokensOf));
-  /** The reward, and beside it a figure that no reward model can be talked into: how varied the responses are. */
-  const examine = async (weights: Readonly<Record<string, NdArray>>): Promise<Examination | undefined> => {
-    if (data.heldOut.length === 0) return undefined;
-    const prompts = Array.from({ length: EXAMINATION_ROUNDS }, () => data.heldOut).flat();
-    const episodes = await respond(weights, prompts, createRandom(foldSeed(seed, 'rlhf-examination')));
-    return {
-      reward: mean(await score(episodes)),
-      distinct2: distinct2(episodes.map(({ response }) => response.tokens)),
-    };
-  };
-
   const random = resumeRandom(io.resumed?.state['random'], foldSeed(seed, 'rlhf'));
   let progress: RlhfProgress;
   if (io.resumed) progress = io.resumed.state['progress'] as RlhfProgress;
   else {
     // Scores are counted in deviations from the reference policy's mean, so that coefficients mean the same in any run.
-    const samples = await respond(
-      reference,
-      Array.from({ length: 4 * B }, () => random.pick(data.prompts)),
-      random,
-    );
-    const scores = await score(samples);
-    const normalizer = { mean: mean(scores), deviation: deviation(scores) };
-    progress = {
-      iteration: 0,
-      klCoefficient: options.klCoefficient,
-      normalizer,
-      before: await examine(reference),
-    };
+    const samples = await practice.attempt(reference, { questions: 4 * B, answers: 1 }, random);
+    const scores = samples.map(({ reward }) => reward);
+    const normalizer = { mean: mean(scores), deviation: deviation(scores) + 1e-8 };
+    const before = await practice.examine(reference);
+    progress = { iteration: 0, klCoefficient: options.klCoefficient, normalizer, before };
   }
 
   const ids: Spec = { dtype: 'int32', shape: [M, T] };
@@ -194,9 +132,9 @@ export async function trainRlhf(
     const { iteration, klCoefficient, normalizer } = progress;
 
     // 1. Sample, score, judge.
-    const prompts = Array.from({ length: B }, () => random.pick(data.prompts));
-    const episodes = await respond(trainer.state.weights, prompts, random);
-    const rewards = await score(episodes);
+    const attempts = await practice.attempt(trainer.state.weights, { questions: B, answers: 1 }, random);
+    const episodes = attempts.map(({ episode }) => episode);
+    const rewards = attempts.map(({ reward }) => reward);
     const old = await judge.judge(trainer.state.weights, episodes);
     const frozen = await judge.judge(reference, episodes);
 
@@ -265,8 +203,7 @@ export async function trainRlhf(
           all(old.map(({ values }) => values)),
           all(targets.map((t) => t.returns)),
         ),
-        endRate: mean(episodes.map(({ response }) => Number(response.ended))),
-        responseLength: mean(episodes.map(({ response }) => response.tokens.length)),
+        ...describeAttempts(attempts),
         distinct2: distinct2(episodes.map(({ response }) => response.tokens)),
       },
     });
@@ -281,40 +218,10 @@ export async function trainRlhf(
 
   const weights = withoutValueHead(trainer.state.weights);
   await trainer.release();
-  const after = await examine(weights);
+  const after = await practice.examine(weights);
   await judge.release();
-  await scorer.release();
-  if (after === undefined) return { weights, evaluations: [] };
-  const { before } = progress;
-  const figure = (of: keyof Examination, zh: string, en: string): Evaluation => ({
-    name: { zh, en },
-    before: before?.[of],
-    after: after[of],
-    unit: 'number',
-  });
-  return {
-    weights,
-    evaluations: [
-      figure('reward', '留出提问 平均奖励', 'held-out mean reward'),
-      figure('distinct2', '留出提问 回答多样性 distinct-2', 'held-out distinct-2'),
-    ],
-  };
-}
-
-/** What is measured on held-out prompts. */
-interface Examination {
-  /** Mean score of the reward model. */
-  readonly reward: number;
-  readonly distinct2: number;
-}
-
-/** Responses to each held-out prompt: one alone says more about chance than about the policy. */
-const EXAMINATION_ROUNDS = 2;
-
-/** Distinct pairs of neighbouring tokens as a share of all pairs (Li et al. 2016): low where a policy repeats itself. */
-export function distinct2(responses: readonly (readonly number[])[]): number {
-  const pairs = responses.flatMap((tokens) => tokens.slice(1).map((token, i) => `${tokens[i]} ${token}`));
-  return new Set(pairs).size / Math.max(1, pairs.length);
+  await practice.release();
+  return { weights, evaluations: compareFigures(progress.before, after) };
 }
 
 /** What the loop carries from one iteration to the next besides the weights. */
@@ -323,20 +230,5 @@ interface RlhfProgress {
   readonly klCoefficient: number;
   readonly normalizer: { readonly mean: number; readonly deviation: number };
   /** Held-out figures of the reference. */
-  readonly before?: Examination;
-}
-
-/** Go on with a saved stream, or start one. */
-export function resumeRandom(saved: unknown, seed: number): Random {
-  const state = saved as RandomState | undefined;
-  return state ? createRandom(state.seed, state.counter) : createRandom(seed);
-}
-
-export function mean(numbers: readonly number[]): number {
-  return numbers.reduce((total, x) => total + x, 0) / numbers.length;
-}
-
-function deviation(numbers: readonly number[]): number {
-  const center = mean(numbers);
-  return Math.sqrt(mean(numbers.map((x) => (x - center) ** 2))) + 1e-8;
+  readonly before: readonly Figure[];
 }

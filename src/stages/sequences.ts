@@ -19,15 +19,19 @@ export function tokensOf({ prompt, response }: Episode): number[] {
   return [...Array.from(prompt), ...response.tokens];
 }
 
-/** Tokens, next tokens, and the mask of actions, `[B, T]` each, padded on the right. */
+/**
+ * Tokens, next tokens, and the mask of actions, `[B, T]` each, padded on the right.
+ * @param B rows; those beyond the episodes are all zero, and nothing in them counts
+ */
 export function episodeBatch(
   episodes: readonly Episode[],
   T: number,
+  B = episodes.length,
 ): Record<'ids' | 'targets' | 'mask', NdArray> {
-  const shape = [episodes.length, T];
-  const ids = new Int32Array(episodes.length * T);
-  const targets = new Int32Array(episodes.length * T);
-  const mask = new Float32Array(episodes.length * T);
+  const shape = [B, T];
+  const ids = new Int32Array(B * T);
+  const targets = new Int32Array(B * T);
+  const mask = new Float32Array(B * T);
   episodes.forEach((episode, row) => {
     const tokens = tokensOf(episode);
     ids.set(tokens, row * T);
@@ -54,10 +58,18 @@ export function spreadActions(
   episodes: readonly Episode[],
   numbers: readonly ArrayLike<number>[],
   T: number,
+  B = episodes.length,
 ): NdArray {
-  const data = new Float32Array(episodes.length * T);
+  const data = new Float32Array(B * T);
   episodes.forEach((episode, row) => {
     data.set(numbers[row], row * T + firstAction(episode));
   });
-  return { dtype: 'float32', shape: [episodes.length, T], data };
+  return { dtype: 'float32', shape: [B, T], data };
+}
+
+/** A list in as few parts as do not exceed `size`, as equal as can be: 9 in parts of at most 8 are 5 and 4. */
+export function evenParts<T>(items: readonly T[], size: number): T[][] {
+  const count = Math.ceil(items.length / size);
+  const start = (part: number): number => Math.ceil((part * items.length) / count);
+  return Array.from({ length: count }, (_, part) => items.slice(start(part), start(part + 1)));
 }

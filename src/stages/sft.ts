@@ -216,7 +216,8 @@ export async function evaluateSft(options: {
   return total / count;
 }
 
-function emptyRows(count: number, T: number): PackedRow[] {
+/** Rows in which nothing is learned. */
+export function emptyRows(count: number, T: number): PackedRow[] {
   return Array.from({ length: count }, () => ({
     ids: new Int32Array(T),
     targets: new Int32Array(T),

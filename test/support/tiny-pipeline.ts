@@ -3,7 +3,7 @@
 import type { SourceText } from '../../src/data/datasets.ts';
 import type { PipelineOptions } from '../../src/pipeline.ts';
 import { createNodeRuntime } from '../../src/tensor/runtime/node.ts';
-import { CHATS, CONFIG, DOCUMENTS, PAIRS, RLHF, RLVF, TASKS } from './tiny.ts';
+import { BEST_OF_N, CHATS, CONFIG, DOCUMENTS, DPO, GRPO, PAIRS, RLHF, RLVF, TASKS } from './tiny.ts';
 
 const json = (name: string, records: unknown): SourceText => ({
   name: `${name}.json`,
@@ -20,8 +20,13 @@ export async function tinyPipeline(out: string): Promise<PipelineOptions> {
       pretrain: { epochs: 1, batchSize: 4, learningRate: 1e-2, warmupSteps: 2, generatedDocuments: 0 },
       sft: { epochs: 2, batchSize: 4, learningRate: 1e-2, generatedTasks: 0 },
       reward: { epochs: 1, batchSize: 8, learningRate: 1e-2, generatedPairs: 20 },
+      rlhfAlgorithm: 'ppo',
       rlhf: { ...RLHF, episodes: 24 },
+      dpo: DPO,
+      rlvfAlgorithm: 'reinforce',
       rlvf: RLVF,
+      grpo: GRPO,
+      bestOfN: { rlhf: BEST_OF_N, rlvf: BEST_OF_N },
     },
     skip: new Set(),
     seed: 1,

@@ -8,6 +8,10 @@ import { type ModelConfig, PRESETS } from '../../src/config.ts';
 import type { PreferencePair, Task } from '../../src/data/formats.ts';
 import { gptParameters } from '../../src/model.ts';
 import { initializeParameters } from '../../src/nn/parameters.ts';
+import type { BestOfNOptions } from '../../src/stages/best-of-n.ts';
+import type { DpoOptions } from '../../src/stages/dpo.ts';
+import type { GrpoOptions } from '../../src/stages/grpo.ts';
+import { rewardParameters } from '../../src/stages/reward-model.ts';
 import type { RlhfOptions } from '../../src/stages/rlhf.ts';
 import type { RlvfOptions } from '../../src/stages/rlvf.ts';
 import type { SavedState, StageContext, StageIo, StepRecord } from '../../src/stages/stage.ts';
@@ -94,6 +98,27 @@ export const RLVF: RlvfOptions = {
   klCoefficient: 0.02,
 };
 
+export const GRPO: GrpoOptions = {
+  ...RLVF,
+  epochs: 2,
+  miniBatchSize: 4,
+  clipLow: 0.2,
+  clipHigh: 0.28,
+};
+
+export const DPO: DpoOptions = { epochs: 2, batchSize: 8, learningRate: 3e-3, beta: 0.1 };
+
+export const BEST_OF_N: BestOfNOptions = {
+  iterations: 4,
+  questions: 4,
+  groupSize: 4,
+  epochs: 2,
+  batchSize: 2,
+  learningRate: 3e-3,
+  maxNewTokens: 4,
+  temperature: 1,
+};
+
 /** What RLVF draws from. */
 export const RLVF_DATA = {
   draw: (count: number, random: ReturnType<typeof createRandom>): Task[] =>
@@ -104,6 +129,30 @@ export const RLVF_DATA = {
 /** Fresh weights of a language model. */
 export function freshWeights(config: ModelConfig = CONFIG, seed = 1): Record<string, NdArray> {
   return initializeParameters(gptParameters(config), seed);
+}
+
+/**
+ * A reward model made by hand that counts a token: every value is 0 but what carries the average of the tokens (1, -1 in
+ * the first two channels for the liked one, in the next two for all others) to the last position.
+ */
+export function rewardForToken(liked: number): Record<string, NdArray> {
+  const C = CONFIG.hiddenSize;
+  const weights = initializeParameters(rewardParameters(CONFIG), 1);
+  for (const [name, { data }] of Object.entries(weights)) if (!name.includes('norm')) data.fill(0 as never);
+  const set = (name: string, index: number, value: number): void => {
+    (weights[name].data as Float32Array)[index] = value;
+  };
+  for (let token = 0; token < CONFIG.vocabSize; token++) {
+    const channel = token === liked ? 0 : 2;
+    set('embedding.weight', token * C + channel, 1);
+    set('embedding.weight', token * C + channel + 1, -1);
+  }
+  for (let channel = 0; channel < C; channel++) {
+    set('blocks.0.attention.c_attn.weight', channel * 3 * C + 2 * C + channel, 1);
+    set('blocks.0.attention.c_proj.weight', channel * C + channel, 1);
+  }
+  set('reward_head.weight', 0, 1);
+  return weights;
 }
 
 /** Thrown by the `offer` of `recordingIo` to stop a stage. */

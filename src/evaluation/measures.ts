@@ -1,0 +1,59 @@
+/** @file What is measured of which stage's model, and with which other model it is compared. */
+
+import type { Text } from '../i18n.ts';
+import type { StageName } from '../stages/stage.ts';
+
+/** What can be measured. */
+export const MEASURES = ['text', 'conversations', 'preferences', 'policy', 'tasks'] as const;
+export type Measure = (typeof MEASURES)[number];
+
+/** What each stage is for. */
+export const PURPOSES: Readonly<Record<StageName, Measure>> = {
+  pretrain: 'text',
+  sft: 'conversations',
+  reward: 'preferences',
+  rlhf: 'policy',
+  rlvf: 'tasks',
+};
+
+/** What each stage's model can do at all. */
+export const ABILITIES: Readonly<Record<StageName, readonly Measure[]>> = {
+  pretrain: ['text', 'conversations'],
+  sft: ['text', 'conversations', 'policy', 'tasks'],
+  reward: ['preferences'],
+  rlhf: ['text', 'conversations', 'policy', 'tasks'],
+  rlvf: ['text', 'conversations', 'policy', 'tasks'],
+};
+
+/** The stage whose model a stage is compared with. */
+export const REFERENCES: Partial<Readonly<Record<StageName, StageName>>> = {
+  sft: 'pretrain',
+  rlhf: 'sft',
+  rlvf: 'sft',
+};
+
+/** The stages that must be there for a stage's purpose to be measured: what it is compared with, and scored by. */
+export const COMPANIONS: Readonly<Record<StageName, readonly StageName[]>> = {
+  pretrain: [],
+  sft: ['pretrain'],
+  reward: [],
+  rlhf: ['sft', 'reward'],
+  rlvf: ['sft'],
+};
+
+export const STAGE_LABELS: Readonly<Record<StageName, Text>> = {
+  pretrain: { zh: '预训练', en: 'pretrained' },
+  sft: { zh: 'SFT', en: 'SFT' },
+  reward: { zh: '奖励模型', en: 'reward model' },
+  rlhf: { zh: 'RLHF', en: 'RLHF' },
+  rlvf: { zh: 'RLVF', en: 'RLVF' },
+};
+
+/** What is measured, as a heading. */
+export const MEASURE_NAMES: Readonly<Record<Measure, Text>> = {
+  text: { zh: '留出文本', en: 'held-out text' },
+  conversations: { zh: '留出对话和新问法', en: 'held-out conversations and new questions' },
+  preferences: { zh: '留出偏好对', en: 'held-out preference pairs' },
+  policy: { zh: '对留出提问的回答', en: 'responses to held-out prompts' },
+  tasks: { zh: '可验证的留出题目', en: 'held-out questions that a program checks' },
+};
