@@ -5,7 +5,7 @@ import type { SourceText } from '../data/datasets.ts';
 import { gptParameters } from '../model.ts';
 import { countParameters } from '../nn/parameters.ts';
 import type { Recipe, RlhfAlgorithm, RlvfAlgorithm } from '../recipes.ts';
-import type { StageName } from '../stages/stage.ts';
+import { STAGES, type StageName } from '../stages/stage.ts';
 import { gemm, type NdArray, type Runtime, trace } from '../tensor/index.ts';
 
 /** Share of the matrix-product peak that a training step reaches; measured on two cores (see docs/decisions.md). */
@@ -17,15 +17,28 @@ const TOKENS_PER_EXERCISE_DOCUMENT = 110;
 const TOKENS_PER_EXERCISE = 55;
 const FIXED_SECONDS = 12;
 
-/** Seconds for the stages that are not skipped: their floating-point operations over the measured speed. */
-export async function estimateSeconds(options: {
-  readonly runtime: Runtime;
+interface Work {
   readonly config: ModelConfig;
   readonly recipe: Recipe;
   readonly data: Readonly<Record<'pretrain' | 'sft' | 'reward' | 'rlvf', SourceText>>;
-  readonly skip: ReadonlySet<StageName>;
-}): Promise<number> {
-  const { runtime, config, recipe, data, skip } = options;
+}
+
+/** Seconds for the stages that are not skipped, at the speed that is measured first. */
+export async function estimateSeconds(
+  options: Work & { readonly runtime: Runtime; readonly skip: ReadonlySet<StageName> },
+): Promise<number> {
+  const seconds = estimateStages({ ...options, gflops: await measureGemm(options.runtime) });
+  return STAGES.reduce(
+    (total, stage) => total + (options.skip.has(stage) ? 0 : seconds[stage]),
+    FIXED_SECONDS,
+  );
+}
+
+/** Seconds for each stage: its floating-point operations over the speed of matrix products. */
+export function estimateStages(
+  options: Work & { readonly gflops: number },
+): Readonly<Record<StageName, number>> {
+  const { config, recipe, data, gflops } = options;
   const { pretrain, sft, reward, rlhf, dpo, rlvf, grpo, bestOfN } = recipe;
   const text = (source: SourceText): number => source.text.length * TOKENS_PER_CHARACTER;
   const beside = (source: SourceText, tokens: number): number => (source.own ? 0 : tokens);
@@ -56,14 +69,17 @@ export async function estimateSeconds(options: {
     rlhf: rlhfTokens[recipe.rlhfAlgorithm],
     rlvf: rlvfTokens[recipe.rlvfAlgorithm],
   };
-  const total = Object.entries(tokens).reduce(
-    (sum, [stage, count]) => sum + (skip.has(stage as StageName) ? 0 : count),
-    0,
-  );
   const parameters = countParameters(gptParameters(config));
   const attention = 2 * config.numLayers * config.hiddenSize * config.contextLength;
-  const operations = 6 * (parameters + attention) * total;
-  return FIXED_SECONDS + operations / (EFFICIENCY * 1e9 * (await measureGemm(runtime)));
+  const secondsOf = (stage: StageName): number =>
+    (6 * (parameters + attention) * tokens[stage]) / (EFFICIENCY * 1e9 * gflops);
+  return {
+    pretrain: secondsOf('pretrain'),
+    sft: secondsOf('sft'),
+    reward: secondsOf('reward'),
+    rlhf: secondsOf('rlhf'),
+    rlvf: secondsOf('rlvf'),
+  };
 }
 
 /** Matrix-product speed in GFLOP/s, best of a few products of 1024 x 1024. */

@@ -5,8 +5,10 @@ import { PRESETS } from '../config.ts';
 import { type PipelineUi, runPipeline, type StageSummary } from '../pipeline.ts';
 import type { Runtime } from '../tensor/index.ts';
 import { openRuntime } from './device.ts';
+import { gigabytes } from './diagnosis.ts';
 import { estimateSeconds } from './estimate.ts';
 import { untilInterrupted } from './interrupts.ts';
+import { estimatePeakBytes } from './memory.ts';
 import { formatDuration } from './progress.ts';
 import { loadData } from './training-data.ts';
 import {
@@ -43,6 +45,15 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
     zh: `训练 ${options.preset} 模型：在这台机器上估计约 ${formatDuration(seconds)}（${options.threads} 线程）。可随时按 Ctrl-C，再次运行同一命令会接着训练。`,
     en: `Training the ${options.preset} model: about ${formatDuration(seconds)} on this machine (${options.threads} threads). Press Ctrl-C at any time; the same command goes on from there.`,
   });
+
+  const needed = estimatePeakBytes({ config, recipe, skip, microBatchSize: options.microBatchSize });
+  const free = process.availableMemory();
+  if (needed > free) {
+    print({
+      zh: `估计内存峰值 ${gigabytes(needed)}，只有 ${gigabytes(free)} 空闲；如果不够，请用更小的 --batch-size，或加 --micro-batch-size 1。`,
+      en: `It may take ${gigabytes(needed)} of memory at its peak, and ${gigabytes(free)} are free; if that is not enough, give a smaller --batch-size, or add --micro-batch-size 1.`,
+    });
+  }
 
   const report = createReport(runtime, recipe);
   let last: Checkpoint | undefined;
