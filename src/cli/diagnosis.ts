@@ -75,7 +75,7 @@ export async function diagnose(options: {
   const { bavail, bsize } = statfsSync(place);
   const found = {
     node: process.versions.node,
-    onnxRuntime: String(createRequire(import.meta.url)('onnxruntime-common/package.json').version),
+    onnxRuntime: String(createRequire(import.meta.url)('onnxruntime-node/package.json').version),
     runtime: runtime.name,
     threads,
     cores: cpus().length,

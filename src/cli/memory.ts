@@ -1,4 +1,7 @@
-/** @file How much memory a training run will need at its peak, from the shapes of its largest graph. An estimate. */
+/**
+ * @file How much memory a training run will need at its peak, from the shapes of its largest graph. An estimate: its
+ * constants have not been fitted to measurements yet.
+ */
 
 import type { ModelConfig } from '../config.ts';
 import { gptParameters } from '../model.ts';
