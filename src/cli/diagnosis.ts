@@ -69,7 +69,12 @@ export async function diagnose(options: {
     const [config, recipe] = [PRESETS[preset], RECIPES[preset]];
     const stageSeconds = estimateStages({ config, recipe, data, gflops });
     const seconds = Object.values(stageSeconds).reduce((sum, each) => sum + each, 0);
-    return { preset, stageSeconds, seconds, peakBytes: estimatePeakBytes({ config, recipe, skip: new Set() }) };
+    return {
+      preset,
+      stageSeconds,
+      seconds,
+      peakBytes: estimatePeakBytes({ config, recipe, skip: new Set() }),
+    };
   });
   const place = existing(out);
   const { bavail, bsize } = statfsSync(place);
@@ -96,7 +101,10 @@ export function findProblems(found: Omit<Diagnosis, 'problems'>): string[] {
   const tell = (zh: string, en: string): void => void problems.push(text({ zh, en }));
   const [major, minor] = node.split('.').map(Number);
   if (major < 20 || (major === 20 && minor < 19))
-    tell(`Node ${node} 太旧；请安装 20.19 或更新的版本。`, `Node ${node} is too old; install 20.19 or later.`);
+    tell(
+      `Node ${node} 太旧；请安装 20.19 或更新的版本。`,
+      `Node ${node} is too old; install 20.19 or later.`,
+    );
   if (runtime === 'onnxruntime-web') {
     tell(
       '没有原生的 ONNX Runtime，改用了较慢的 WebAssembly；请重新运行 npm install，或换一台有原生版本的机器。',

@@ -10,7 +10,8 @@ import { formatDuration, table } from './progress.ts';
 import { STAGE_NAMES } from './training-options.ts';
 
 function show(found: Diagnosis): void {
-  const { node, onnxRuntime, runtime, threads, cores, gflops, freeMemoryBytes, folder, freeDiskBytes } = found;
+  const { node, onnxRuntime, runtime, threads, cores, gflops, freeMemoryBytes, folder, freeDiskBytes } =
+    found;
   const yes = text(found.writable ? { zh: '可写', en: 'writable' } : { zh: '不可写', en: 'not writable' });
   console.log(`Node ${node} · ONNX Runtime ${onnxRuntime} (${runtime})`);
   console.log(
