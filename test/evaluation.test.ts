@@ -15,9 +15,9 @@ import { createNearest, similarity } from '../src/evaluation/nearest-question.ts
 import { discountsFrom, ngramNats, trainNgram } from '../src/evaluation/ngram.ts';
 import { passAtK } from '../src/evaluation/pass-at-k.ts';
 import { heldOutPages } from '../src/evaluation/text.ts';
-import { distinct, repetition } from '../src/evaluation/variety.ts';
 import { createRandom } from '../src/tensor/index.ts';
 import { SPECIAL } from '../src/tokenizer.ts';
+import { distinct, repetition } from '../src/variety.ts';
 import { expectClose } from './support/close.ts';
 
 describe('the n-gram model', () => {

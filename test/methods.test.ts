@@ -21,6 +21,7 @@ import {
   contextFor,
   DIGITS,
   DPO,
+  figures,
   freshWeights,
   GRPO,
   PAIRS,
@@ -42,8 +43,6 @@ beforeAll(async () => {
   chatWeights = (await supervisedFineTune(contextFor(runtime), freshWeights(), data, options)).weights;
 });
 
-const figures = ({ io }: ReturnType<typeof contextFor>, name: string): number[] =>
-  io.records.map((record) => record.figures?.[name] ?? Number.NaN);
 const mean = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
 
 describe('normalised advantages', () => {

@@ -11,8 +11,8 @@ import {
   tokenRewards,
   whiten,
 } from '../src/stages/ppo.ts';
-import { distinct2 } from '../src/stages/scored-responses.ts';
 import { gradients, interpret, type Tensor, tensor, trace } from '../src/tensor/index.ts';
+import { distinct } from '../src/variety.ts';
 import { expectClose } from './support/close.ts';
 
 const numbers = fc.double({ min: -100, max: 100, noNaN: true });
@@ -343,13 +343,16 @@ describe('group advantages', () => {
 
 describe('distinct-2', () => {
   it('is the share of pairs that are unlike all others', () => {
-    expect(distinct2([[1, 2, 3, 4]])).toBe(1);
+    expect(distinct([[1, 2, 3, 4]], 2)).toBe(1);
     expect(
-      distinct2([
-        [1, 2, 1, 2],
-        [1, 2],
-      ]),
+      distinct(
+        [
+          [1, 2, 1, 2],
+          [1, 2],
+        ],
+        2,
+      ),
     ).toBe(2 / 4);
-    expect(distinct2([[7], []])).toBe(0);
+    expect(distinct([[7], []], 2)).toBe(0);
   });
 });

@@ -40,6 +40,7 @@ import {
   contextFor,
   DIGITS,
   DOCUMENTS,
+  figures,
   freshWeights,
   HELD_OUT_DOCUMENTS,
   PAIRS,
@@ -67,8 +68,6 @@ beforeAll(async () => {
 });
 
 const lossesOf = ({ io }: ReturnType<typeof contextFor>): number[] => io.records.map(({ loss }) => loss);
-const figures = ({ io }: ReturnType<typeof contextFor>, name: string): number[] =>
-  io.records.map((record) => record.figures?.[name] ?? Number.NaN);
 const mean = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
 
 describe('pretraining', () => {

@@ -7,10 +7,10 @@ import { UserError } from '../errors.ts';
 import { readTextFile, writeFileAtomic } from '../files.ts';
 import { type Text, text } from '../i18n.ts';
 import { checkSampling } from '../sampling.ts';
+import { STAGE_NAMES } from '../stages/stage.ts';
 import type { ChatSession } from './chat-session.ts';
 import { integer, number } from './options.ts';
 import { displayWidth, padToWidth, truncateToWidth } from './progress.ts';
-import { STAGE_NAMES } from './training-options.ts';
 import { WRITERS } from './writer.ts';
 
 interface ChatCommand {

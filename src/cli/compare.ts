@@ -6,11 +6,11 @@ import { createDecoder } from '../decoder.ts';
 import { UserError } from '../errors.ts';
 import { generateBatch } from '../generate.ts';
 import { text } from '../i18n.ts';
+import { STAGE_NAMES } from '../stages/stage.ts';
 import { createRandom, foldSeed, type Runtime } from '../tensor/index.ts';
 import { promptTokens } from './answer.ts';
 import { anySeed, type WritingOptions } from './sampling-options.ts';
 import { columnsOf, withoutControls } from './terminal.ts';
-import { STAGE_NAMES } from './training-options.ts';
 import { wrappedTable } from './wrap.ts';
 import { findStages, loadWriter, resolveCheckpoint, writesRawText } from './writer.ts';
 

@@ -4,8 +4,8 @@ import type { Baseline, Figure } from '../evaluation/figures.ts';
 import { MEASURE_NAMES, MEASURES } from '../evaluation/measures.ts';
 import type { RunEvaluation, SetSize, StageEvaluation } from '../evaluation/run.ts';
 import { text } from '../i18n.ts';
+import { STAGE_NAMES } from '../stages/stage.ts';
 import { table } from './progress.ts';
-import { STAGE_NAMES } from './training-options.ts';
 
 /** Decimals of each unit. */
 const DECIMALS: Readonly<Record<Figure['unit'], number>> = {

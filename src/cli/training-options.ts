@@ -17,7 +17,7 @@ import {
   type RlhfAlgorithm,
   type RlvfAlgorithm,
 } from '../recipes.ts';
-import { STAGES, type StageName } from '../stages/stage.ts';
+import { STAGE_NAMES, STAGES, type StageName } from '../stages/stage.ts';
 import type { Device } from '../tensor/runtime/node.ts';
 import { choice, choices, collect, integer, number } from './options.ts';
 import { DATA_STAGES, type DataStage } from './training-data.ts';
@@ -51,15 +51,6 @@ export interface TrainingOptions {
   readonly restart?: boolean;
   readonly saveInterval: number;
 }
-
-/** What each stage is called. */
-export const STAGE_NAMES: Readonly<Record<StageName, Text>> = {
-  pretrain: { zh: '预训练', en: 'Pretrain' },
-  sft: { zh: '监督微调', en: 'SFT' },
-  reward: { zh: '奖励模型', en: 'Reward model' },
-  rlhf: { zh: '强化学习', en: 'RLHF' },
-  rlvf: { zh: '可验证奖励', en: 'RLVF' },
-};
 
 const ALGORITHM_NAMES: Readonly<Record<RlhfAlgorithm | RlvfAlgorithm, string>> = {
   ppo: 'PPO',

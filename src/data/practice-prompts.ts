@@ -18,20 +18,32 @@ export function practicePrompts(
   pairs: Split<PreferencePair>,
   room: number,
 ): { prompts: Int32Array[]; heldOut: Int32Array[] } {
-  const firstTurn = (messages: readonly Message[]): readonly Message[] =>
-    messages.slice(0, messages.findIndex(({ role }) => role === 'user') + 1);
-  const key = (messages: readonly Message[]): string => JSON.stringify(messages);
-  const unique = (all: readonly (readonly Message[])[]): (readonly Message[])[] => [
-    ...new Map(all.map((messages) => [key(messages), messages])).values(),
-  ];
-  const heldOut = unique([...chats.heldOut.map(firstTurn), ...pairs.heldOut.map(({ prompt }) => prompt)]);
-  const hidden = new Set(heldOut.map(key));
-  const train = unique([...chats.train.map(firstTurn), ...pairs.train.map(({ prompt }) => prompt)]).filter(
-    (messages) => !hidden.has(key(messages)),
-  );
+  const heldOut = distinctPrompts([
+    ...chats.heldOut.map(firstTurn),
+    ...pairs.heldOut.map(({ prompt }) => prompt),
+  ]);
+  const hidden = new Set(heldOut.map(keyOf));
+  const train = distinctPrompts([
+    ...chats.train.map(firstTurn),
+    ...pairs.train.map(({ prompt }) => prompt),
+  ]).filter((messages) => !hidden.has(keyOf(messages)));
   const render = (all: readonly (readonly Message[])[]): Int32Array[] =>
     all
       .map((messages) => renderPrompt(tokenizer, messages))
       .filter(({ length }) => length <= Math.min(room, LONGEST_PROMPT));
   return { prompts: render(train), heldOut: render(heldOut) };
+}
+
+/** A conversation up to its first question. */
+export function firstTurn(messages: readonly Message[]): readonly Message[] {
+  return messages.slice(0, messages.findIndex(({ role }) => role === 'user') + 1);
+}
+
+/** Each prompt once. */
+export function distinctPrompts(prompts: readonly (readonly Message[])[]): (readonly Message[])[] {
+  return [...new Map(prompts.map((messages) => [keyOf(messages), messages])).values()];
+}
+
+function keyOf(messages: readonly Message[]): string {
+  return JSON.stringify(messages);
 }

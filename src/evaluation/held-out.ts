@@ -13,6 +13,7 @@ import {
   verifiableTasks,
 } from '../data/datasets.ts';
 import type { PreferencePair } from '../data/formats.ts';
+import { distinctPrompts, firstTurn } from '../data/practice-prompts.ts';
 import { splitHeldOut } from '../data/split.ts';
 import { type ExaminationTask, generatedExamination, mentionedFacts, taskFacts } from './examination.ts';
 import type { KnownAnswer } from './nearest-question.ts';
@@ -102,15 +103,7 @@ function textsOf({ prompt, chosen, rejected }: PreferencePair): string[] {
   return [...contentsOf(prompt), chosen, rejected];
 }
 
-function firstTurn(messages: Messages): Messages {
-  return messages.slice(0, messages.findIndex(({ role }) => role === 'user') + 1);
-}
-
 function knownAnswer(messages: Messages): KnownAnswer {
   const at = messages.findIndex(({ role }) => role === 'user');
   return { question: messages[at].content, answer: messages[at + 1]?.content ?? '' };
-}
-
-function distinctPrompts(prompts: readonly Messages[]): Messages[] {
-  return [...new Map(prompts.map((messages) => [JSON.stringify(messages), messages])).values()];
 }

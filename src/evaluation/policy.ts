@@ -11,10 +11,10 @@ import { createJudge, withValueHead } from '../stages/actor-critic.ts';
 import { createScorer } from '../stages/reward-model.ts';
 import { type Episode, tokensOf } from '../stages/sequences.ts';
 import type { NdArray, Runtime } from '../tensor/index.ts';
+import { distinctShare, ngramsOf, repetition } from '../variety.ts';
 import { type Figure, figure } from './figures.ts';
 import { bootstrap, type Estimate, jackknife } from './intervals.ts';
 import { fittingPrompts, respond } from './responses.ts';
-import { distinctShare, ngramsOf, repetition } from './variety.ts';
 
 /** Responses to each prompt. */
 const ROUNDS = 2;

@@ -2,12 +2,11 @@
 
 import { formatValue } from '../cli/eval-table.ts';
 import { formatDuration } from '../cli/progress.ts';
-import { STAGE_NAMES } from '../cli/training-options.ts';
 import { formatFigure } from '../cli/training-report.ts';
 import type { Figure } from '../evaluation/figures.ts';
 import { MEASURES } from '../evaluation/measures.ts';
 import { text } from '../i18n.ts';
-import { STAGES, type StageName } from '../stages/stage.ts';
+import { STAGE_NAMES, STAGES, type StageName } from '../stages/stage.ts';
 import { curvesOf, stepLabel } from './curves.ts';
 import { type Block, type Chart, type ReportDocument, section } from './document.ts';
 import type { RunRecord, StageRecord } from './run-record.ts';

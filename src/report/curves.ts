@@ -1,9 +1,8 @@
 /** @file Which figures of a run are worth a drawing, and how they are called. */
 
-import { STAGE_NAMES } from '../cli/training-options.ts';
 import { type Text, text } from '../i18n.ts';
 import type { TimedRecord } from '../metrics.ts';
-import { type Evaluation, STAGES, type StageName } from '../stages/stage.ts';
+import { type Evaluation, STAGE_NAMES, STAGES, type StageName } from '../stages/stage.ts';
 import type { Chart, Series } from './document.ts';
 import type { Point } from './scale.ts';
 

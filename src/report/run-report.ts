@@ -8,10 +8,9 @@
 import { type Message, renderConversation } from '../chat-format.ts';
 import { evaluationLegend, evaluationRows } from '../cli/eval-table.ts';
 import { formatDuration } from '../cli/progress.ts';
-import { STAGE_NAMES } from '../cli/training-options.ts';
 import { formatFigure } from '../cli/training-report.ts';
 import { text } from '../i18n.ts';
-import type { StageName } from '../stages/stage.ts';
+import { STAGE_NAMES, type StageName } from '../stages/stage.ts';
 import type { Tokenizer } from '../tokenizer.ts';
 import { bitsPerByteChart, chartOf, curvesOf } from './curves.ts';
 import { type Block, type ReportDocument, type ShownToken, section } from './document.ts';

@@ -16,6 +16,7 @@ import { tokenLogProbabilities } from '../nn/losses.ts';
 import { bindParameters } from '../nn/parameters.ts';
 import { createTrainer, createTrainState, type LossFunction, type StepResult } from '../nn/train-step.ts';
 import { foldSeed, type NdArray, type Spec } from '../tensor/index.ts';
+import { distinct } from '../variety.ts';
 import { ActorCritic, createJudge, withoutValueHead, withValueHead } from './actor-critic.ts';
 import {
   adaptKlCoefficient,
@@ -35,7 +36,7 @@ import {
   REINFORCEMENT_ADAMW,
   resumeRandom,
 } from './practice.ts';
-import { createScoredPractice, distinct2, type RlhfData } from './scored-responses.ts';
+import { createScoredPractice, type RlhfData } from './scored-responses.ts';
 import { episodeBatch, spreadActions } from './sequences.ts';
 import { checkStep, loadTrainState, type StageContext, type StageResult, saveTrainState } from './stage.ts';
 
@@ -204,7 +205,10 @@ export async function trainRlhf(
           all(targets.map((t) => t.returns)),
         ),
         ...describeAttempts(attempts),
-        distinct2: distinct2(episodes.map(({ response }) => response.tokens)),
+        distinct2: distinct(
+          episodes.map(({ response }) => response.tokens),
+          2,
+        ),
       },
     });
     const controller = { target: options.klTarget, horizon: options.klHorizon };

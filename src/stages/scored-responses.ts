@@ -5,6 +5,7 @@ import { rollout } from '../rollout.ts';
 import { PLAIN_SAMPLING } from '../sampling.ts';
 import { createRandom, foldSeed, type NdArray, type Random } from '../tensor/index.ts';
 import { SPECIAL } from '../tokenizer.ts';
+import { distinct } from '../variety.ts';
 import { type Attempt, mean, type Practice } from './practice.ts';
 import { createScorer } from './reward-model.ts';
 import { tokensOf } from './sequences.ts';
@@ -78,17 +79,14 @@ export async function createScoredPractice(
         },
         {
           name: { zh: '留出提问 回答多样性 distinct-2', en: 'held-out distinct-2' },
-          value: distinct2(attempts.map(({ episode }) => episode.response.tokens)),
+          value: distinct(
+            attempts.map(({ episode }) => episode.response.tokens),
+            2,
+          ),
           unit: 'number',
         },
       ];
     },
     release: () => scorer.release(),
   };
-}
-
-/** Distinct pairs of neighbouring tokens as a share of all pairs (Li et al. 2016): low where a policy repeats itself. */
-export function distinct2(responses: readonly (readonly number[])[]): number {
-  const pairs = responses.flatMap((tokens) => tokens.slice(1).map((token, i) => `${tokens[i]} ${token}`));
-  return new Set(pairs).size / Math.max(1, pairs.length);
 }

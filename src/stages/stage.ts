@@ -15,6 +15,15 @@ import type { Tokenizer } from '../tokenizer.ts';
 export const STAGES = ['pretrain', 'sft', 'reward', 'rlhf', 'rlvf'] as const;
 export type StageName = (typeof STAGES)[number];
 
+/** What each stage is called. */
+export const STAGE_NAMES: Readonly<Record<StageName, Text>> = {
+  pretrain: { zh: '预训练', en: 'Pretrain' },
+  sft: { zh: '监督微调', en: 'SFT' },
+  reward: { zh: '奖励模型', en: 'Reward model' },
+  rlhf: { zh: '强化学习', en: 'RLHF' },
+  rlvf: { zh: '可验证奖励', en: 'RLVF' },
+};
+
 /** Everything that an interrupted stage needs to end as if it had not been interrupted. */
 export interface SavedState {
   readonly tensors: Record<string, NdArray>;

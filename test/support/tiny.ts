@@ -218,3 +218,8 @@ export async function withFolder<T>(use: (folder: string) => T | Promise<T>): Pr
     rmSync(folder, { recursive: true, force: true });
   }
 }
+
+/** A figure of every step that was logged; NaN where a step has none of that name. */
+export function figures({ io }: { readonly io: RecordedIo }, name: string): number[] {
+  return io.records.map((record) => record.figures?.[name] ?? Number.NaN);
+}
