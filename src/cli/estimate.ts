@@ -18,15 +18,16 @@ const TOKENS_PER_EXERCISE_DOCUMENT = 110;
 const TOKENS_PER_EXERCISE = 55;
 const FIXED_SECONDS = 12;
 
-/** Seconds for the stages that are not skipped: their floating-point operations over the measured speed. */
-export async function estimateSeconds(options: {
-  readonly runtime: Runtime;
+/** Seconds for the stages that are not skipped: their floating-point operations over the speed of matrix products. */
+export function estimateSeconds(options: {
+  /** What `measureGemm` found, in GFLOP/s. */
+  readonly gflops: number;
   readonly config: ModelConfig;
   readonly recipe: Recipe;
   readonly data: Readonly<Record<'pretrain' | 'sft' | 'reward' | 'rlvf', SourceText>>;
   readonly skip: ReadonlySet<StageName>;
-}): Promise<number> {
-  const { runtime, config, recipe, data, skip } = options;
+}): number {
+  const { gflops, config, recipe, data, skip } = options;
   const { pretrain, sft, reward, rlhf, dpo, rlvf, grpo, bestOfN } = recipe;
   const text = (source: SourceText): number => source.text.length * TOKENS_PER_CHARACTER;
   const beside = (source: SourceText, tokens: number): number => (source.own ? 0 : tokens);
@@ -74,7 +75,7 @@ export async function estimateSeconds(options: {
   };
   const attention = 2 * config.numLayers * config.hiddenSize * config.contextLength;
   const operations = 6 * (parameters + attention) * total + muonOperations();
-  return FIXED_SECONDS + operations / (EFFICIENCY * 1e9 * (await measureGemm(runtime)));
+  return FIXED_SECONDS + operations / (EFFICIENCY * 1e9 * gflops);
 }
 
 function sum(numbers: readonly number[]): number {
