@@ -23,6 +23,7 @@ import {
   arange,
   createRandom,
   crossEntropy,
+  type Executable,
   equal,
   foldSeed,
   greater,
@@ -203,19 +204,34 @@ export async function evaluateSft(options: {
       return { losses: crossEntropy(model.logits(hidden), targets.reshape([B * T])).losses };
     }),
   );
-  let total = 0;
+  const { losses } = await meansOverTargets(executable, rows, B);
+  await executable.release();
+  return losses;
+}
+
+/**
+ * Means over all that is learned in some rows.
+ * @param executable reads a batch of B rows; each of its outputs `[B * T]` has a number for each place
+ */
+export async function meansOverTargets(
+  executable: Executable,
+  rows: readonly PackedRow[],
+  B: number,
+): Promise<Record<string, number>> {
+  const T = rows[0].ids.length;
+  const totals: Record<string, number> = {};
   let count = 0;
   for (let start = 0; start < rows.length; start += B) {
     const part = [...rows.slice(start, start + B), ...emptyRows(B, T)].slice(0, B);
     const batch = sftBatch(part, keyOf(0, 0));
-    const { losses } = await executable.run(batch);
-    for (let i = 0; i < B * T; i++) {
-      total += Number(losses.data[i]) * Number(batch.lossMask.data[i]);
-      count += Number(batch.lossMask.data[i]);
+    const { data: mask } = batch.lossMask;
+    for (const [name, { data }] of Object.entries(await executable.run(batch))) {
+      totals[name] ??= 0;
+      for (let i = 0; i < B * T; i++) totals[name] += Number(data[i]) * Number(mask[i]);
     }
+    for (let i = 0; i < B * T; i++) count += Number(mask[i]);
   }
-  await executable.release();
-  return total / count;
+  return Object.fromEntries(Object.entries(totals).map(([name, total]) => [name, total / count]));
 }
 
 /** Rows in which nothing is learned. */
