@@ -11,6 +11,18 @@ import {
   neg,
   type Tensor,
 } from '../tensor/index.ts';
+import { BALANCE_WEIGHT } from './mixture-of-experts.ts';
+import type { LossAndMetrics } from './train-step.ts';
+
+/** A loss, and the balancing loss of a model with experts beside it, which is reported too. */
+export function withBalance(
+  loss: Tensor,
+  balance: Tensor | undefined,
+  metrics: Readonly<Record<string, Tensor>> = {},
+): LossAndMetrics {
+  if (!balance) return { loss, metrics };
+  return { loss: loss.add(balance.mul(BALANCE_WEIGHT)), metrics: { ...metrics, balance } };
+}
 
 /** Mean of `values` where `mask` is 1; 0 (not NaN) when the mask is empty. Both of one shape. */
 export function maskedMean(values: Tensor, mask: Tensor): Tensor {

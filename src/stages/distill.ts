@@ -23,7 +23,7 @@ import { type Batches, planBatches } from '../data/batches.ts';
 import { type PackedRow, packConversations } from '../data/pack.ts';
 import { UserError } from '../errors.ts';
 import { GPT } from '../model.ts';
-import { klDivergence, maskedMean } from '../nn/losses.ts';
+import { klDivergence, maskedMean, withBalance } from '../nn/losses.ts';
 import { learningRateAt } from '../nn/optimizer.ts';
 import { bindParameters } from '../nn/parameters.ts';
 import { createTrainer, createTrainState, type LossAndMetrics, type LossFunction } from '../nn/train-step.ts';
@@ -128,12 +128,15 @@ export function distillLoss(config: ModelConfig, teacher: Model, options: Distil
   return (weights, { ids, targets, lossMask, positions, segments, dropoutKey }) => {
     const model = new GPT(bindParameters(weights), config);
     const seen = { positions, mask: conversationMask(segments) };
+    const { hidden, balance } = model.forward(ids, { ...seen, dropoutKey });
     const logits = {
-      student: model.logits(model.forward(ids, { ...seen, dropoutKey }).hidden), // [M, V]
+      student: model.logits(hidden), // [M, V]
       teacher: guide?.logits(guide.forward(ids, seen).hidden),
     };
     const M = targets.size;
-    return distillationLoss(logits, { targets: targets.reshape([M]), mask: lossMask.reshape([M]) }, options);
+    const places = { targets: targets.reshape([M]), mask: lossMask.reshape([M]) };
+    const { loss, metrics } = distillationLoss(logits, places, options);
+    return withBalance(loss, balance, metrics);
   };
 }
 

@@ -15,7 +15,7 @@ import { type Batches, planBatches } from '../data/batches.ts';
 import { type PackedRow, packConversations, stackRows } from '../data/pack.ts';
 import type { Text } from '../i18n.ts';
 import { GPT, hiddenMatrices, MASKED } from '../model.ts';
-import { maskedMean } from '../nn/losses.ts';
+import { maskedMean, withBalance } from '../nn/losses.ts';
 import { learningRateAt, type OptimizerName } from '../nn/optimizer.ts';
 import { bindParameters, type Parameters } from '../nn/parameters.ts';
 import { createTrainer, createTrainState, type LossFunction } from '../nn/train-step.ts';
@@ -75,7 +75,7 @@ export function conversationMask(segments: Tensor): Tensor {
 }
 
 /**
- * Mean cross entropy over the assistant's tokens; all inputs `[B, T]`, `lossMask` 1 where the target is trained on.
+ * Mean cross entropy over the assistant's tokens, and the balancing loss of experts; all inputs `[B, T]`, `lossMask` 1 where the target is trained on.
  *
  * @param bind makes the parameters of the model from the weights that are trained: these alone, unless others are frozen
  */
@@ -85,9 +85,10 @@ export function sftLoss(
 ): LossFunction {
   return (weights, { ids, targets, lossMask, positions, segments, dropoutKey }) => {
     const model = new GPT(bind(weights, dropoutKey), config);
-    const { hidden } = model.forward(ids, { positions, mask: conversationMask(segments), dropoutKey });
+    const mask = conversationMask(segments);
+    const { hidden, balance } = model.forward(ids, { positions, mask, dropoutKey });
     const { losses } = crossEntropy(model.logits(hidden), targets.reshape([targets.size]));
-    return { loss: maskedMean(losses, lossMask.reshape([lossMask.size])) };
+    return withBalance(maskedMean(losses, lossMask.reshape([lossMask.size])), balance);
   };
 }
 
@@ -166,7 +167,7 @@ export async function supervisedFineTune(
       tokens: B * T,
       lr,
       ...result,
-      figures: { epoch: epoch + 1 },
+      figures: { epoch: epoch + 1, ...result.metrics },
     });
     io.offer(() => saveTrainState(trainer.state, { before }));
   }
