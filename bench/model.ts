@@ -46,10 +46,10 @@ function formsOf(options: Options): Record<string, ModelConfig> {
   const { preset, context, numExperts, expertsPerToken: numExpertsPerToken } = options;
   const { numHeads, ...sizes } = { ...PRESETS[preset], contextLength: context };
   const sharing = (numKvHeads: number): ModelConfig => ({ ...sizes, numHeads, numKvHeads });
-  const groups = [4, 2, 1].find((size) => numHeads % size === 0 && numHeads > size) ?? 1;
+  const groups = [4, 2].find((size) => numHeads % size === 0 && numHeads > size);
   return {
     'multi-head': sharing(numHeads),
-    [`grouped-query, ${numHeads / groups} of ${numHeads}`]: sharing(numHeads / groups),
+    ...(groups && { [`grouped-query, ${numHeads / groups} of ${numHeads}`]: sharing(numHeads / groups) }),
     'multi-query': sharing(1),
     [`${numExperts} experts, ${numExpertsPerToken} a token`]: {
       ...sharing(numHeads),
