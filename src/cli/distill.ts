@@ -53,7 +53,7 @@ const UNTAUGHT: Text = { zh: '只用硬标签的学生', en: 'Student, hard labe
 async function run(options: Options): Promise<void> {
   const { teacher: name, temperature, alpha, epochs, lr: learningRate, batchSize } = options;
   const teacher = loadWriter(name, '--teacher');
-  const out = options.out ?? join(dirname(name), 'distilled', 'final');
+  const out = options.out?.replace(/[\\/]+$/, '') ?? join(dirname(name), 'distilled', 'final');
   const { seed, restart = false, saveInterval } = options;
   const settings = { epochs, batchSize, learningRate, temperature, alpha };
   const taught: DistillRunOptions = {
