@@ -1,7 +1,6 @@
 /** @file A training run in a terminal: what `npm start` and `npm run train` share. */
 
 import type { Checkpoint } from '../checkpoint.ts';
-import { PRESETS } from '../config.ts';
 import type { SourceText } from '../data/datasets.ts';
 import { type Circumstances, type PipelineUi, runPipeline, type StageSummary } from '../pipeline.ts';
 import type { Runtime } from '../tensor/index.ts';
@@ -13,6 +12,7 @@ import { formatDuration } from './progress.ts';
 import { type DataStage, loadData } from './training-data.ts';
 import {
   checkContradictions,
+  configOf,
   recipeOf,
   skippedStages,
   type TrainingOptions,
@@ -34,7 +34,7 @@ export interface TrainingResult {
 export async function runTraining(options: TrainingOptions): Promise<TrainingResult> {
   const skip = skippedStages(options);
   const recipe = recipeOf(options);
-  const config = PRESETS[options.preset];
+  const config = configOf(options);
   const data = loadData(options.data);
   checkContradictions(options, skip, data);
   const taskTypes = taskTypesOf(options);
