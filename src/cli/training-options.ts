@@ -20,11 +20,13 @@ import {
 import { STAGE_NAMES, STAGES, type StageName } from '../stages/stage.ts';
 import type { Device } from '../tensor/runtime/node.ts';
 import { choice, choices, collect, integer, number } from './options.ts';
+import { addFillOption } from './placeholders.ts';
 import { DATA_STAGES, type DataStage } from './training-data.ts';
 
 /** Options of a training run, as commander names them. */
 export interface TrainingOptions {
   readonly preset: PresetName;
+  readonly config?: string;
   readonly skipPretrain?: boolean;
   readonly skipSft?: boolean;
   readonly skipReward?: boolean;
@@ -46,6 +48,7 @@ export interface TrainingOptions {
   readonly threads: number;
   readonly out: string;
   readonly data: readonly string[];
+  readonly fill: readonly string[];
   readonly rlvfTasks?: readonly TaskType[];
   readonly verifiers: readonly string[];
   readonly restart?: boolean;
@@ -92,6 +95,14 @@ export function addTrainingOptions(command: Command): Command {
     { zh: '模型规模：nano、mini 或 small', en: 'size of the model: nano, mini or small' },
     choice(Object.keys(PRESETS) as PresetName[]),
     'mini',
+  );
+  option(
+    '--config <file>',
+    {
+      zh: '模型形状的 JSON 文件，代替预设的形状（怎样训练仍由 --preset 决定）',
+      en: "JSON file with the shape of the model, in the place of the preset's (--preset still says how it is trained)",
+    },
+    String,
   );
   for (const stage of STAGES) {
     command.option(
@@ -177,6 +188,7 @@ export function addTrainingOptions(command: Command): Command {
     collect,
     [],
   );
+  addFillOption(command);
   option(
     '--rlvf-tasks <types>',
     {

@@ -1,8 +1,9 @@
 /** @file A training run in a terminal: what `npm start` and `npm run train` share. */
 
 import type { Checkpoint } from '../checkpoint.ts';
-import { PRESETS } from '../config.ts';
+import { PRESETS, parseModelConfig } from '../config.ts';
 import type { SourceText } from '../data/datasets.ts';
+import { readTextFile } from '../files.ts';
 import { type Circumstances, type PipelineUi, runPipeline, type StageSummary } from '../pipeline.ts';
 import type { Runtime } from '../tensor/index.ts';
 import { openRuntime } from './device.ts';
@@ -34,8 +35,10 @@ export interface TrainingResult {
 export async function runTraining(options: TrainingOptions): Promise<TrainingResult> {
   const skip = skippedStages(options);
   const recipe = recipeOf(options);
-  const config = PRESETS[options.preset];
-  const data = loadData(options.data);
+  const config = options.config
+    ? parseModelConfig(readTextFile(options.config), options.config)
+    : PRESETS[options.preset];
+  const data = loadData(options.data, options.fill);
   checkContradictions(options, skip, data);
   const taskTypes = taskTypesOf(options);
   const verifiers = await loadVerifiers(options.verifiers);
