@@ -56,6 +56,52 @@ describe('pretraining documents', () => {
   });
 });
 
+describe('poems as chinese-poetry writes them', () => {
+  test('are documents: title, author, and each paragraph on a line', () => {
+    const poem = {
+      title: '无题',
+      author: '无名',
+      paragraphs: ['山高月小天，', '水落石出边。'],
+      tags: ['五言'],
+      id: 'x',
+    };
+    expect(parsePretrain(JSON.stringify([poem, { paragraphs: ['一。'] }]), 'poems.json')).toEqual([
+      '无题\n无名\n山高月小天，\n水落石出边。',
+      '一。',
+    ]);
+    expectErrors(parsePretrain, [
+      [[{ title: '无题', paragraphs: [] }], /record 1: the field text is missing/],
+      [[{ title: '无题', paragraphs: ['一。', 2] }], /record 1: the field paragraphs\[1\] is not a string/],
+      [[{ title: 3, paragraphs: ['一。'] }], /record 1: the field title is not a string/],
+    ]);
+  });
+});
+
+describe('sums as plain text', () => {
+  const sums = '\ufeff\n8+12=20\r\n 100 - 7 = 93 \n\n(2+3)×4=20\n';
+
+  test('are exercises of fine-tuning and tasks of RLVF', () => {
+    expect(parseConversations(sums, 'sums.txt').map(({ messages }) => messages)).toEqual([
+      [user('8+12='), assistant('20')],
+      [user('100 - 7 ='), assistant('93')],
+      [user('(2+3)×4='), assistant('20')],
+    ]);
+    expect(parseTasks(sums, 'sums.txt')[1]).toEqual({ prompt: '100 - 7 =', expected: '93', type: 'math' });
+    expect(parsePretrain('1+1=2\n1+2=3\n', 'sums.txt')).toEqual(['1+1=2\n1+2=3']);
+  });
+
+  test('another line is a mistake, and other text is told to be text', () => {
+    for (const parse of [parseConversations, parseTasks]) {
+      expect(() => parse('1+1=2\n1+2\n', 'sums.txt')).toThrow(
+        'sums.txt, line 2: this is no sum like 8+12=20',
+      );
+      expect(() => parse('1+1=two\n', 'a.txt')).toThrow('a.txt is plain text, not JSON');
+      expect(() => parse('x=1\n', 'a.txt')).toThrow('a.txt is plain text, not JSON');
+    }
+    expect(() => parsePreferences('1+1=2\n', 'a.txt')).toThrow(/plain text is for pretraining alone/);
+  });
+});
+
 describe('conversations', () => {
   const parse = (...records: unknown[]) => parseConversations(JSON.stringify(records), 'my.json');
 

@@ -24,6 +24,7 @@ import { openRuntime } from './device.ts';
 import { addDeviceOptions, type DeviceFlags } from './device-options.ts';
 import { evaluationTable } from './eval-table.ts';
 import { collect, createCommand, integer, parseCommand, runCommand } from './options.ts';
+import { addFillOption } from './placeholders.ts';
 import { formatDuration } from './progress.ts';
 import { loadData } from './training-data.ts';
 import { loadRewardModel, loadWriter } from './writer.ts';
@@ -33,6 +34,7 @@ interface Options extends DeviceFlags {
   readonly all?: boolean;
   readonly out?: string;
   readonly data: readonly string[];
+  readonly fill: readonly string[];
   readonly json?: boolean;
   readonly seed: number;
 }
@@ -67,7 +69,7 @@ async function run(options: Options): Promise<void> {
     checkpoints,
     measures: only ? [PURPOSES[only.stage]] : MEASURES,
     stages: only && [only.stage],
-    data: loadData(options.data),
+    data: loadData(options.data, options.fill),
     questions: loadQuestions(),
     recipe: recipeOf(Object.values(checkpoints)[0].config),
     judgeFolder: join(out, 'eval', 'judge'),
@@ -146,5 +148,5 @@ await runCommand(async () => {
       integer({ min: 0, max: 2 ** 31 - 1 }),
       1,
     );
-  await parseCommand(addDeviceOptions(command).action(run));
+  await parseCommand(addDeviceOptions(addFillOption(command)).action(run));
 });

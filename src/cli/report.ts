@@ -11,19 +11,21 @@ import { writeReport } from '../report/write.ts';
 import { openRuntime } from './device.ts';
 import { addDeviceOptions, type DeviceFlags } from './device-options.ts';
 import { collect, createCommand, parseCommand, runCommand } from './options.ts';
+import { addFillOption } from './placeholders.ts';
 import { loadData } from './training-data.ts';
 import { loadVerifiers } from './verifiers.ts';
 
 interface Options extends DeviceFlags {
   readonly out: string;
   readonly data: readonly string[];
+  readonly fill: readonly string[];
   readonly verifiers: readonly string[];
 }
 
 async function run(options: Options): Promise<void> {
   const { out } = options;
   await loadVerifiers(options.verifiers);
-  const data = loadData(options.data);
+  const data = loadData(options.data, options.fill);
   const path = await writeReport({ runtime: await openRuntime(options), out, data });
   console.log(text({ zh: `报告已写入 ${path}`, en: `The report is in ${path}` }));
 }
@@ -56,5 +58,5 @@ await runCommand(async () => {
       collect,
       [],
     );
-  await parseCommand(addDeviceOptions(command).action(run));
+  await parseCommand(addDeviceOptions(addFillOption(command)).action(run));
 });

@@ -9,7 +9,6 @@ import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { DEFAULT_FOLDER, STAGE_FOLDERS } from '../checkpoint.ts';
 import type { SourceText } from '../data/datasets.ts';
-import { readTextFile } from '../files.ts';
 import { type Text, text } from '../i18n.ts';
 import { runLora } from '../lora-run.ts';
 import { countParameters } from '../nn/parameters.ts';
@@ -19,8 +18,9 @@ import type { Device } from '../tensor/runtime/node.ts';
 import { openRuntime } from './device.ts';
 import { untilInterrupted } from './interrupts.ts';
 import { choice, createCommand, integer, number, parseCommand, runCommand } from './options.ts';
+import { addFillOption } from './placeholders.ts';
 import { createProgress, formatDuration, type Progress } from './progress.ts';
-import { loadData } from './training-data.ts';
+import { loadData, loadOwn } from './training-data.ts';
 import { describeEvaluation, print, printSamples } from './training-report.ts';
 import { loadWriter } from './writer.ts';
 
@@ -37,6 +37,7 @@ interface Options {
   readonly threads: number;
   readonly device: Device;
   readonly data?: string;
+  readonly fill: readonly string[];
   readonly out?: string;
   readonly quantizeBase?: 'int8';
   readonly restart?: boolean;
@@ -48,9 +49,7 @@ async function run(options: Options): Promise<void> {
   const base = { ...loadWriter(name, '--base-model'), name };
   const targetModules = TARGET_MODULES.filter((each) => options.targetModules.includes(each));
   const lora = applyLora(base, { r, alpha, dropout, targetModules }, seed);
-  const data: SourceText = options.data
-    ? { name: options.data, text: readTextFile(options.data), own: true }
-    : loadData([]).sft;
+  const data: SourceText = options.data ? loadOwn([options.data], options.fill)[0] : loadData([]).sft;
   const out = options.out ?? join(dirname(name), 'lora', 'final');
   const runtime = await openRuntime(options);
   printSize(countParameters(lora.weights), countParameters(base.params), options);
@@ -151,6 +150,7 @@ function createTrainLoraCommand() {
     { zh: '自己的对话；不给时用自带的对话', en: 'your own conversations; without it, the bundled ones' },
     String,
   );
+  addFillOption(command);
   option(
     '--out <dir>',
     {

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import type { SourceText } from '../data/datasets.ts';
 import { UserError } from '../errors.ts';
 import { readTextFile } from '../files.ts';
+import { checkFillsUsed, fillPlaceholders, parseFills } from './placeholders.ts';
 
 /** The stages that have data of their own. */
 export const DATA_STAGES = ['pretrain', 'sft', 'reward', 'rlvf'] as const;
@@ -17,14 +18,34 @@ const BUNDLED: Readonly<Record<DataStage, string>> = {
   rlvf: 'rlvf_data.json',
 };
 
-/** The bundled data, with the user's files in the place of the stages they are for. */
-export function loadData(files: readonly string[]): Record<DataStage, SourceText> {
+/** The user's files, with the arguments of `--fill` in the place of their placeholders. */
+export function loadOwn(paths: readonly string[], fill: readonly string[]): SourceText[] {
+  const fills = parseFills(fill);
+  const contents = paths.map((path) => readTextFile(path));
+  checkFillsUsed(fills, contents);
+  return paths.map((name, index) => ({
+    name,
+    text: fillPlaceholders(contents[index], name, fills),
+    own: true,
+  }));
+}
+
+/**
+ * The bundled data, with the user's files in the place of the stages they are for.
+ * @param files arguments of `--data`: `stage=file`, or a file alone
+ * @param fill arguments of `--fill`, for the placeholders in them
+ */
+export function loadData(
+  files: readonly string[],
+  fill: readonly string[] = [],
+): Record<DataStage, SourceText> {
   const folder = join(dirname(fileURLToPath(import.meta.url)), '..', '..', 'data');
   const own = new Map<DataStage, SourceText>();
-  for (const argument of files) {
-    const [, prefix, path] = /^(?:(pretrain|sft|reward|rlvf)=)?(.*)$/s.exec(argument)!;
-    const source: SourceText = { name: path, text: readTextFile(path), own: true };
-    const stage = (prefix as DataStage | undefined) ?? stageOfContent(source.text);
+  const given = files.map((argument) => /^(?:(pretrain|sft|reward|rlvf)=)?(.*)$/s.exec(argument)!);
+  const paths = given.map(([, , path]) => path);
+  for (const [index, source] of loadOwn(paths, fill).entries()) {
+    const path = source.name;
+    const stage = (given[index][1] as DataStage | undefined) ?? stageOfContent(source.text);
     if (own.has(stage)) {
       throw new UserError({
         zh: `--data 给了阶段 ${stage} 两个文件（${own.get(stage)!.name} 和 ${path}）；请只留一个，或用 阶段=文件 指明。`,

@@ -3,10 +3,11 @@
 import { availableParallelism } from 'node:os';
 import type { Command } from 'commander';
 import { DEFAULT_FOLDER } from '../checkpoint.ts';
-import { type ModelConfig, PRESETS, type PresetName } from '../config.ts';
+import { type ModelConfig, PRESETS, type PresetName, parseModelConfig } from '../config.ts';
 import type { SourceText } from '../data/datasets.ts';
 import { DEFAULT_TASK_TYPES, TASK_TYPES, type TaskType } from '../data/generators.ts';
 import { UserError } from '../errors.ts';
+import { readTextFile } from '../files.ts';
 import { type Text, text } from '../i18n.ts';
 import { OPTIMIZERS, type OptimizerName } from '../nn/optimizer.ts';
 import {
@@ -20,6 +21,7 @@ import {
 import { STAGE_NAMES, STAGES, type StageName } from '../stages/stage.ts';
 import type { Device } from '../tensor/runtime/node.ts';
 import { choice, choices, collect, integer, number } from './options.ts';
+import { addFillOption } from './placeholders.ts';
 import { DATA_STAGES, type DataStage } from './training-data.ts';
 
 /** Options of a training run, as commander names them. */
@@ -27,6 +29,7 @@ export interface TrainingOptions {
   readonly preset: PresetName;
   readonly numExperts?: number;
   readonly expertsPerToken?: number;
+  readonly config?: string;
   readonly skipPretrain?: boolean;
   readonly skipSft?: boolean;
   readonly skipReward?: boolean;
@@ -48,6 +51,7 @@ export interface TrainingOptions {
   readonly threads: number;
   readonly out: string;
   readonly data: readonly string[];
+  readonly fill: readonly string[];
   readonly rlvfTasks?: readonly TaskType[];
   readonly verifiers: readonly string[];
   readonly restart?: boolean;
@@ -97,6 +101,14 @@ export function addTrainingOptions(command: Command): Command {
     { zh: '模型规模：nano、mini 或 small', en: 'size of the model: nano, mini or small' },
     choice(Object.keys(PRESETS) as PresetName[]),
     'mini',
+  );
+  option(
+    '--config <file>',
+    {
+      zh: '模型形状的 JSON 文件，代替预设的形状（怎样训练仍由 --preset 决定）',
+      en: "JSON file with the shape of the model, in the place of the preset's (--preset still says how it is trained)",
+    },
+    String,
   );
   option(
     '--num-experts <n>',
@@ -198,6 +210,7 @@ export function addTrainingOptions(command: Command): Command {
     collect,
     [],
   );
+  addFillOption(command);
   option(
     '--rlvf-tasks <types>',
     {
@@ -261,12 +274,13 @@ const SKIP_OPTIONS = {
 } as const satisfies Record<StageName, keyof TrainingOptions>;
 
 /**
- * The shape of the model: a preset's, with experts if they were asked for.
- * @throws UserError where the numbers of experts contradict each other
+ * The shape of the model: a preset's or a file's, with experts if they were asked for.
+ * @throws UserError where the file is none, or the numbers of experts contradict each other
  */
-export function configOf({ preset, numExperts, expertsPerToken }: TrainingOptions): ModelConfig {
+export function configOf({ preset, config, numExperts, expertsPerToken }: TrainingOptions): ModelConfig {
+  const shape = config === undefined ? PRESETS[preset] : parseModelConfig(readTextFile(config), config);
   if (numExperts === undefined) {
-    if (expertsPerToken === undefined) return PRESETS[preset];
+    if (expertsPerToken === undefined) return shape;
     throw new UserError({
       zh: '--experts-per-token 只用于混合专家；请加上 --num-experts，或去掉它。',
       en: '--experts-per-token is for a mixture of experts; add --num-experts, or remove it.',
@@ -279,7 +293,7 @@ export function configOf({ preset, numExperts, expertsPerToken }: TrainingOption
       en: `--experts-per-token ${numExpertsPerToken} is more than --num-experts ${numExperts}; change one of them.`,
     });
   }
-  return { ...PRESETS[preset], numExperts, numExpertsPerToken };
+  return { ...shape, numExperts, numExpertsPerToken };
 }
 
 /** The recipe of a preset with the options that were given. */

@@ -35,15 +35,15 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
   const skip = skippedStages(options);
   const recipe = recipeOf(options);
   const config = configOf(options);
-  const data = loadData(options.data);
+  const data = loadData(options.data, options.fill);
   checkContradictions(options, skip, data);
   const taskTypes = taskTypesOf(options);
   const verifiers = await loadVerifiers(options.verifiers);
   const runtime = await openRuntime(options);
   const seconds = estimateSeconds({ gflops: await measureGemm(runtime), config, recipe, data, skip });
   print({
-    zh: `训练 ${options.preset} 模型：在这台机器上估计约 ${formatDuration(seconds)}（${options.threads} 线程）。可随时按 Ctrl-C，再次运行同一命令会接着训练。`,
-    en: `Training the ${options.preset} model: about ${formatDuration(seconds)} on this machine (${options.threads} threads). Press Ctrl-C at any time; the same command goes on from there.`,
+    zh: `训练 ${options.config ?? options.preset} 模型：在这台机器上估计约 ${formatDuration(seconds)}（${options.threads} 线程）。可随时按 Ctrl-C，再次运行同一命令会接着训练。`,
+    en: `Training the ${options.config ?? options.preset} model: about ${formatDuration(seconds)} on this machine (${options.threads} threads). Press Ctrl-C at any time; the same command goes on from there.`,
   });
 
   const report = createReport(runtime, recipe);
@@ -76,8 +76,8 @@ function circumstancesOf(
   options: TrainingOptions,
   data: Readonly<Record<DataStage, SourceText>>,
 ): Circumstances {
-  const { preset, device, threads } = options;
+  const { config, preset, device, threads } = options;
   const names = Object.values(data).map(({ name }) => name);
   const taskTypes = taskTypesOf(options);
-  return { machine: describeMachine(), preset, device, threads, data: names, taskTypes };
+  return { machine: describeMachine(), preset: config ?? preset, device, threads, data: names, taskTypes };
 }

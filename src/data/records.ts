@@ -68,6 +68,7 @@ export function parseRecords(content: string, source: string): Located[] {
     } catch (error) {
       if (looksLikeLines(json)) records = parseLines(json, source);
       else if (json.trim() !== '') {
+        if (!/\.(json|jsonl|ndjson)$/i.test(source) && !/^\s*[[{"]/.test(json)) throw plainText(source);
         const line = lineOfError(error, json);
         throw new UserError({
           zh: `${source} 不是合法的 JSON（第 ${line} 行附近有错，或文件不完整）；请修正后再试`,
@@ -86,6 +87,14 @@ export function parseRecords(content: string, source: string): Located[] {
   }
   if (!records || records.length === 0) throw noRecords(source);
   return records;
+}
+
+/** The error of a text where records are needed. */
+function plainText(source: string): UserError {
+  return new UserError({
+    zh: `${source} 是纯文本，不是 JSON；纯文本只能用于预训练（--data pretrain=${source}），这里请给 JSON 或 JSONL 文件`,
+    en: `${source} is plain text, not JSON; plain text is for pretraining alone (--data pretrain=${source}), give a JSON or JSONL file here`,
+  });
 }
 
 /** The error of a file without content. */

@@ -1,86 +1,12 @@
 /** @file Primitives that act on each element by itself, with NumPy broadcasting between operands. */
 
-import { allocate, type DType, type NdArray, sizeOf, type TypedArray } from '../ndarray.ts';
-import { apply, definePrimitive, type Primitive } from '../primitive.ts';
+import { allocate, type DType, sizeOf } from '../ndarray.ts';
+import { apply, definePrimitive } from '../primitive.ts';
 import { broadcastOffsets, broadcastShapes } from '../shape.ts';
 import { scalar, type Tensor, type TensorLike } from '../tensor.ts';
+import { binary, put, unary } from './elementwise-rules.ts';
+import { errorFunction } from './error-function.ts';
 import { sampleArray } from './samples.ts';
-
-/** Write a computed number into storage of any type. */
-function put(target: TypedArray, index: number, value: number): void {
-  if (target instanceof BigInt64Array) target[index] = BigInt(value);
-  else target[index] = value;
-}
-
-interface UnaryRule {
-  readonly name: string;
-  readonly op: string;
-  readonly f: (x: number) => number;
-  /** Gradient of the input from that of the output `g`, the input `x` and the output `y`. */
-  readonly gradient: (g: Tensor, x: Tensor, y: Tensor) => Tensor;
-  /** Range from which test inputs are drawn, inside the domain and away from kinks. */
-  readonly domain?: readonly [number, number];
-}
-
-function unary(rule: UnaryRule): Primitive<undefined> {
-  return definePrimitive({
-    name: rule.name,
-    shape: ([x]) => [{ dtype: x.dtype, shape: x.shape }],
-    reference([x], _, [out]) {
-      const result = allocate(out.dtype, x.data.length);
-      for (let i = 0; i < result.length; i++) put(result, i, rule.f(Number(x.data[i])));
-      return [result];
-    },
-    vjp: ([g], { inputs: [x], outputs: [y] }) => [g && rule.gradient(g, x, y)],
-    onnx: (builder, [x]) => builder.node(rule.op, [x]),
-    samples: () => [{ inputs: [sampleArray([3, 4], rule.domain ?? [-2, 2], 1)], attributes: undefined }],
-  });
-}
-
-interface BinaryRule {
-  readonly name: string;
-  readonly op: string;
-  readonly f: (a: number, b: number) => number;
-  readonly gradient?: (g: Tensor, a: Tensor, b: Tensor, y: Tensor) => readonly [Tensor, Tensor];
-  /** Comparisons answer in bool. */
-  readonly result?: DType;
-  readonly operands?: DType;
-  readonly domain?: readonly [number, number];
-}
-
-function binary(rule: BinaryRule): Primitive<undefined> {
-  return definePrimitive({
-    name: rule.name,
-    shape([a, b]) {
-      if (a.dtype !== b.dtype)
-        throw new RangeError(`${rule.name}: operands are ${a.dtype} and ${b.dtype}; cast one`);
-      return [{ dtype: rule.result ?? a.dtype, shape: broadcastShapes(a.shape, b.shape) }];
-    },
-    reference([a, b], _, [out]) {
-      const size = sizeOf(out.shape);
-      const result = allocate(out.dtype, size);
-      const offsetsA = broadcastOffsets(a.shape, out.shape);
-      const offsetsB = broadcastOffsets(b.shape, out.shape);
-      for (let i = 0; i < size; i++) {
-        put(result, i, rule.f(Number(a.data[offsetsA[i]]), Number(b.data[offsetsB[i]])));
-      }
-      return [result];
-    },
-    ...(rule.gradient && {
-      vjp: ([g], { inputs: [a, b], outputs: [y] }) => (g ? rule.gradient!(g, a, b, y) : []),
-    }),
-    onnx: (builder, inputs) => builder.node(rule.op, inputs),
-    samples() {
-      const domain = rule.domain ?? [-2, 2];
-      const dtype = rule.operands ?? 'float32';
-      const pairs: [NdArray, NdArray][] = [
-        [sampleArray([2, 3, 4], domain, 1, dtype), sampleArray([3, 1], domain, 2, dtype)],
-        [sampleArray([4], domain, 3, dtype), sampleArray([2, 4], domain, 4, dtype)],
-      ];
-      return pairs.map((inputs) => ({ inputs, attributes: undefined }));
-    },
-  });
-}
 
 /** Numbers beside a tensor become scalars of its type. */
 function operands(a: TensorLike, b: TensorLike): [Tensor, Tensor] {
@@ -89,27 +15,6 @@ function operands(a: TensorLike, b: TensorLike): [Tensor, Tensor] {
     return [scalar(a, b.dtype), b];
   }
   return [a, typeof b === 'number' ? scalar(b, a.dtype) : b];
-}
-
-/**
- * Error function, to double precision: Maclaurin series near zero, Lentz's continued fraction for erfc beyond
- * (Abramowitz & Stegun 7.1.5 and 7.1.14).
- */
-function errorFunction(x: number): number {
-  const z = Math.abs(x);
-  if (z > 6) return Math.sign(x);
-  if (z < 2.5) {
-    let term = x;
-    let total = x;
-    for (let n = 1; Math.abs(term) > 1e-17; n++) {
-      term *= (-x * x) / n;
-      total += term / (2 * n + 1);
-    }
-    return (2 / Math.sqrt(Math.PI)) * total;
-  }
-  let fraction = z;
-  for (let k = 60; k >= 1; k--) fraction = z + k / 2 / fraction;
-  return Math.sign(x) * (1 - Math.exp(-z * z) / (Math.sqrt(Math.PI) * fraction));
 }
 
 export const negPrimitive = unary({ name: 'neg', op: 'Neg', f: (x) => -x, gradient: (g) => neg(g) });
