@@ -6,6 +6,7 @@
  */
 
 import { writeFileAtomic } from '../files.ts';
+import { table } from '../format-text.ts';
 import { text } from '../i18n.ts';
 import { compareRuns } from '../report/comparison.ts';
 import type { Block } from '../report/document.ts';
@@ -13,7 +14,6 @@ import { renderHtml } from '../report/html.ts';
 import { curveTable } from '../report/markdown.ts';
 import { readRun } from '../report/run-record.ts';
 import { createCommand, parseCommand, runCommand } from './options.ts';
-import { table } from './progress.ts';
 import { withoutControls } from './terminal.ts';
 
 function run(a: string, b: string, { output }: { readonly output?: string }): void {

@@ -1,10 +1,9 @@
 /** @file What differs between two runs: settings, evaluations side by side, and their curves in one drawing. */
 
-import { formatValue } from '../cli/eval-table.ts';
-import { formatDuration } from '../cli/progress.ts';
-import { formatFigure } from '../cli/training-report.ts';
 import type { Figure } from '../evaluation/figures.ts';
 import { MEASURES } from '../evaluation/measures.ts';
+import { formatValue } from '../evaluation/table.ts';
+import { formatDuration, formatFigure } from '../format-text.ts';
 import { text } from '../i18n.ts';
 import { STAGE_NAMES, STAGES, type StageName } from '../stages/stage.ts';
 import { curvesOf, stepLabel } from './curves.ts';

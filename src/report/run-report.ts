@@ -6,9 +6,8 @@
  */
 
 import { type Message, renderConversation } from '../chat-format.ts';
-import { evaluationLegend, evaluationRows } from '../cli/eval-table.ts';
-import { formatDuration } from '../cli/progress.ts';
-import { formatFigure } from '../cli/training-report.ts';
+import { evaluationLegend, evaluationRows } from '../evaluation/table.ts';
+import { formatDuration, formatFigure } from '../format-text.ts';
 import { text } from '../i18n.ts';
 import { STAGE_NAMES, type StageName } from '../stages/stage.ts';
 import type { Tokenizer } from '../tokenizer.ts';

@@ -1,11 +1,11 @@
 /** @file An evaluation as a table: stages side by side, a row for each figure, what it is compared with below its name. */
 
-import type { Baseline, Figure } from '../evaluation/figures.ts';
-import { MEASURE_NAMES, MEASURES } from '../evaluation/measures.ts';
-import type { RunEvaluation, SetSize, StageEvaluation } from '../evaluation/run.ts';
+import { table } from '../format-text.ts';
 import { text } from '../i18n.ts';
 import { STAGE_NAMES } from '../stages/stage.ts';
-import { table } from './progress.ts';
+import type { Baseline, Figure } from './figures.ts';
+import { MEASURE_NAMES, MEASURES } from './measures.ts';
+import type { RunEvaluation, SetSize, StageEvaluation } from './run.ts';
 
 /** Decimals of each unit. */
 const DECIMALS: Readonly<Record<Figure['unit'], number>> = {
