@@ -41,14 +41,6 @@ export const COMPANIONS: Readonly<Record<StageName, readonly StageName[]>> = {
   rlvf: ['sft'],
 };
 
-export const STAGE_LABELS: Readonly<Record<StageName, Text>> = {
-  pretrain: { zh: '预训练', en: 'pretrained' },
-  sft: { zh: 'SFT', en: 'SFT' },
-  reward: { zh: '奖励模型', en: 'reward model' },
-  rlhf: { zh: 'RLHF', en: 'RLHF' },
-  rlvf: { zh: 'RLVF', en: 'RLVF' },
-};
-
 /** What is measured, as a heading. */
 export const MEASURE_NAMES: Readonly<Record<Measure, Text>> = {
   text: { zh: '留出文本', en: 'held-out text' },

@@ -10,12 +10,12 @@
 import type { Checkpoint } from '../checkpoint.ts';
 import { UserError } from '../errors.ts';
 import type { Text } from '../i18n.ts';
-import { STAGES, type StageName } from '../stages/stage.ts';
+import { STAGE_NAMES, STAGES, type StageName } from '../stages/stage.ts';
 import { type BenchOptions, createBench } from './bench.ts';
 import type { JudgedAnswer } from './conversations.ts';
 import { type Figure, withBaseline } from './figures.ts';
 import { type HeldOutData, heldOutData } from './held-out.ts';
-import { ABILITIES, type Measure, REFERENCES, STAGE_LABELS } from './measures.ts';
+import { ABILITIES, type Measure, REFERENCES } from './measures.ts';
 
 /** Generated questions of the examination, half arithmetic, half logic. */
 const EXAMINATION_SIZE = 200;
@@ -66,7 +66,7 @@ export async function evaluateRun(options: RunOptions): Promise<RunEvaluation> {
       const own = await bench.measure(stage, measure);
       const compared = reference && checkpoints[reference] && ABILITIES[reference].includes(measure);
       figures[measure] = compared
-        ? withBaseline(own, await bench.measure(reference, measure), reference, STAGE_LABELS[reference])
+        ? withBaseline(own, await bench.measure(reference, measure), reference, STAGE_NAMES[reference])
         : own;
     }
     const answers = bench.answersOf(stage);
