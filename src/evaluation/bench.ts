@@ -6,6 +6,7 @@ import type { Text } from '../i18n.ts';
 import type { Recipe } from '../recipes.ts';
 import { STAGE_NAMES, type StageName } from '../stages/stage.ts';
 import { foldSeed, type Runtime } from '../tensor/index.ts';
+import { answerSums, chainOfThoughtFigures } from './chain-of-thought.ts';
 import { evaluateConversations, type JudgedAnswer } from './conversations.ts';
 import type { Figure } from './figures.ts';
 import type { HeldOutData } from './held-out.ts';
@@ -118,6 +119,10 @@ export function createBench(options: BenchOptions, held: HeldOutData): Bench {
       const results = await examined(stage);
       const reference = stage !== 'sft' && checkpoints.sft ? await examined('sft') : undefined;
       return taskFigures(results, reference, foldSeed(seed, 'tasks'));
+    },
+    async chainOfThought(stage) {
+      const { sums: tasks } = held;
+      return chainOfThoughtFigures(await answerSums({ runtime, checkpoint: need(stage), tasks }));
     },
   };
   const measured = new Map<string, Promise<readonly Figure[]>>();
