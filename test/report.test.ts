@@ -11,7 +11,7 @@ import { compareRuns } from '../src/report/comparison.ts';
 import { bitsPerByteChart } from '../src/report/curves.ts';
 import type { ReportDocument } from '../src/report/document.ts';
 import { renderHtml } from '../src/report/html.ts';
-import { findEvaluation, keepEvaluation } from '../src/report/kept-evaluation.ts';
+import { findEvaluation, keepEvaluation } from '../src/evaluation/kept-evaluation.ts';
 import { renderMarkdown } from '../src/report/markdown.ts';
 import { longestMerges, oddestMerges } from '../src/report/merges.ts';
 import { readRun } from '../src/report/run-record.ts';
