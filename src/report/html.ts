@@ -10,7 +10,8 @@ import { describeExpected, formatReward } from './wording.ts';
 
 export function renderHtml({ title, blocks }: ReportDocument): string {
   const headings = blocks.filter((block) => block.kind === 'heading').map(({ text }) => text);
-  const links = headings.map((text, i) => `<a href="#part-${i + 1}">${escapeHtml(text)}</a>`).join('');
+  // The line may end between two links, at the space.
+  const links = headings.map((text, i) => `<a href="#part-${i + 1}">${escapeHtml(text)}</a>`).join(' ');
   const lang = getLanguage() === 'zh' ? 'zh-CN' : 'en';
   return `<!doctype html>
 <html lang="${lang}">
