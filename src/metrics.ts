@@ -39,7 +39,8 @@ export interface Metrics {
   close(): void;
 }
 
-const JSON_LINES = 'metrics.jsonl';
+/** The file of the figures in the folder of a run. */
+export const METRICS_FILE = 'metrics.jsonl';
 
 export interface TimedRecord extends MetricsRecord {
   /** When the step ended, in seconds since 1970. */
@@ -82,7 +83,7 @@ function readKept(path: string, resumeAt: { stage: string; step: number } | unde
 
 /** What has been logged of a run in `dir`; nothing where there is no file. */
 export function readMetrics(dir: string): TimedRecord[] {
-  return readKept(join(dir, JSON_LINES), undefined);
+  return readKept(join(dir, METRICS_FILE), undefined);
 }
 
 function eventOf({ time, stage, step, ...figures }: TimedRecord): Uint8Array {
@@ -104,7 +105,7 @@ export function openMetrics(
 ): Metrics {
   const now = options.now ?? Date.now;
   mkdirSync(dir, { recursive: true });
-  const linesPath = join(dir, JSON_LINES);
+  const linesPath = join(dir, METRICS_FILE);
   const kept = readKept(linesPath, options.resumeAt);
   writeFileAtomic(linesPath, kept.map((record) => `${toLine(record)}\n`).join(''));
   for (const name of readdirSync(dir)) {

@@ -10,6 +10,7 @@ import type { SourceText } from './data/datasets.ts';
 import type { TaskType } from './data/generators.ts';
 import { UserError } from './errors.ts';
 import type { Text } from './i18n.ts';
+import { recordRun, setRunAside } from './last-run.ts';
 import type { Recipe } from './recipes.ts';
 import {
   checkpointFolder,
@@ -20,7 +21,7 @@ import {
   loadStage,
   lockRun,
 } from './run-folder.ts';
-import { parentsOf, planStages, type StagePlan } from './stage-plans.ts';
+import { parentsOf, planStages, type StagePlan, settingsOf } from './stage-plans.ts';
 import { openStage } from './stage-run.ts';
 import {
   checkEvaluations,
@@ -115,6 +116,7 @@ export async function runPipeline(options: PipelineOptions, ui: PipelineUi): Pro
       summaries.push(summary);
       await ui.stageEnds(summary, checkpoint);
     }
+    recordRun(out, checkpoints);
     return summaries;
   } finally {
     unlock();
@@ -140,6 +142,7 @@ async function runStage(
     return { summary: { stage, outcome: 'finished before', seconds, evaluations }, checkpoint: finished };
   }
   const { config, tokenizer } = start();
+  setRunAside(out);
   const {
     io,
     seconds: elapsed,
@@ -164,7 +167,14 @@ async function runStage(
   const { weights, evaluations } = result;
   checkEvaluations(stage, evaluations);
   const seconds = elapsed();
-  const extra = { fingerprint, seconds, evaluations, seed, settings: recipe[stage], circumstances };
+  const extra = {
+    fingerprint,
+    seconds,
+    evaluations,
+    seed,
+    settings: settingsOf(stage, recipe),
+    circumstances,
+  };
   const checkpoint = { params: weights, config, tokenizer, stage, extra };
   finishStage(out, stage, checkpoint);
   return { summary: { stage, outcome: 'trained', seconds, evaluations }, checkpoint };

@@ -51,6 +51,28 @@ export function parentsOf(stage: StageName, { rlhfAlgorithm }: Recipe): readonly
   return parents[stage];
 }
 
+/** What a stage is asked for, with its method where there are several: what is recorded with its checkpoint. */
+export function settingsOf(stage: StageName, recipe: Recipe): Readonly<Record<string, unknown>> {
+  const { rlhfAlgorithm, rlvfAlgorithm, rlhf, rlvf, dpo, grpo, bestOfN } = recipe;
+  const writing = ({ maxNewTokens, temperature }: Recipe['rlhf'] | Recipe['rlvf']) => ({
+    maxNewTokens,
+    temperature,
+  });
+  if (stage === 'rlhf') {
+    const methods = { ppo: rlhf, dpo, 'best-of-n': { ...bestOfN.rlhf, ...writing(rlhf) } };
+    return { algorithm: rlhfAlgorithm, ...methods[rlhfAlgorithm] };
+  }
+  if (stage === 'rlvf') {
+    const methods = {
+      reinforce: rlvf,
+      grpo: { ...rlvf, ...grpo },
+      'best-of-n': { ...bestOfN.rlvf, ...writing(rlvf) },
+    };
+    return { algorithm: rlvfAlgorithm, ...methods[rlvfAlgorithm] };
+  }
+  return { ...recipe[stage] };
+}
+
 /** Answers of best-of-N that are written at a time. */
 const ANSWERS_AT_A_TIME = 32;
 

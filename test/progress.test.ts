@@ -1,14 +1,14 @@
 import fc from 'fast-check';
 import { afterEach, expect, test } from 'vitest';
+import { createProgress } from '../src/cli/progress.ts';
 import {
-  createProgress,
   displayWidth,
   formatCount,
   formatDuration,
   padToWidth,
   table,
   truncateToWidth,
-} from '../src/cli/progress.ts';
+} from '../src/format-text.ts';
 import { setLanguage } from '../src/i18n.ts';
 
 afterEach(() => setLanguage('en'));

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { displayWidth } from '../src/cli/progress.ts';
 import { wrappedTable, wrapToWidth } from '../src/cli/wrap.ts';
+import { displayWidth } from '../src/format-text.ts';
 
 describe('wrapping', () => {
   test('by hand', () => {

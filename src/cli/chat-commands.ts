@@ -5,12 +5,12 @@ import type { Message } from '../chat-format.ts';
 import { parseChat } from '../data/prompts.ts';
 import { UserError } from '../errors.ts';
 import { readTextFile, writeFileAtomic } from '../files.ts';
+import { displayWidth, padToWidth, truncateToWidth } from '../format-text.ts';
 import { type Text, text } from '../i18n.ts';
 import { checkSampling } from '../sampling.ts';
 import { STAGE_NAMES } from '../stages/stage.ts';
 import type { ChatSession } from './chat-session.ts';
 import { integer, number } from './options.ts';
-import { displayWidth, padToWidth, truncateToWidth } from './progress.ts';
 import { WRITERS } from './writer.ts';
 
 interface ChatCommand {

@@ -7,6 +7,7 @@
 
 import type { Readable, Writable } from 'node:stream';
 import { UserError } from '../errors.ts';
+import { formatCount } from '../format-text.ts';
 import { DEFAULT_MAX_NEW_TOKENS, DEFAULT_SAMPLING, type Finish } from '../generate.ts';
 import { text } from '../i18n.ts';
 import type { SamplingOptions } from '../sampling.ts';
@@ -15,7 +16,6 @@ import type { NamedAdapter } from './adapters.ts';
 import { obey } from './chat-commands.ts';
 import { type ChatModel, createChatSession } from './chat-session.ts';
 import { openLines } from './lines.ts';
-import { formatCount } from './progress.ts';
 import { anySeed } from './sampling-options.ts';
 import { dim, hasColor, withoutControls } from './terminal.ts';
 

@@ -3,21 +3,22 @@
  *
  *     npm run compare -- RUN_A RUN_B                        # tables in the terminal
  *     npm run compare -- RUN_A RUN_B --output compared.html # and one file with the curves over each other
+ *     npm run compare -- RUN/previous RUN                   # with the run before it in the same folder
  */
 
 import { writeFileAtomic } from '../files.ts';
+import { table } from '../format-text.ts';
 import { text } from '../i18n.ts';
 import { compareRuns } from '../report/comparison.ts';
 import type { Block } from '../report/document.ts';
 import { renderHtml } from '../report/html.ts';
 import { curveTable } from '../report/markdown.ts';
-import { readRun } from '../report/run-record.ts';
+import { readRunToCompare } from '../report/run-record.ts';
 import { createCommand, parseCommand, runCommand } from './options.ts';
-import { table } from './progress.ts';
 import { withoutControls } from './terminal.ts';
 
 function run(a: string, b: string, { output }: { readonly output?: string }): void {
-  const document = compareRuns(readRun(a), readRun(b));
+  const document = compareRuns(readRunToCompare(a), readRunToCompare(b));
   console.log([document.title, ...document.blocks.map(shown)].map(withoutControls).join('\n\n'));
   if (output === undefined) return;
   writeFileAtomic(output, renderHtml(document));

@@ -4,6 +4,7 @@
  *     npm run eval                                             # all checkpoints, side by side
  *     npm run eval -- --checkpoint checkpoints/rlvf_final      # what that stage is for
  *     npm run eval -- --json > evaluation.json
+ *     npm run eval -- --runs seed-1 seed-2 seed-3              # runs of different seeds together
  */
 
 import { basename, dirname, join } from 'node:path';
@@ -12,20 +13,26 @@ import { type Checkpoint, DEFAULT_FOLDER, loadCheckpoint } from '../checkpoint.t
 import { type ModelConfig, PRESETS, type PresetName } from '../config.ts';
 import { UserError } from '../errors.ts';
 import { type EvaluationQuestions, parseQuestions } from '../evaluation/judging.ts';
+import { keepEvaluation } from '../evaluation/kept-evaluation.ts';
 import { COMPANIONS, MEASURES, PURPOSES } from '../evaluation/measures.ts';
 import { evaluateRun } from '../evaluation/run.ts';
+import { seedsTable } from '../evaluation/seeds-table.ts';
+import { evaluationTable } from '../evaluation/table.ts';
 import { readTextFile } from '../files.ts';
+import { formatDuration } from '../format-text.ts';
 import { text } from '../i18n.ts';
 import { RECIPES, type Recipe } from '../recipes.ts';
-import { keepEvaluation } from '../report/kept-evaluation.ts';
+import { readSeedRuns } from '../report/seed-runs.ts';
 import { loadStages } from '../run-folder.ts';
 import { STAGES, type StageName } from '../stages/stage.ts';
 import { openRuntime } from './device.ts';
 import { addDeviceOptions, type DeviceFlags } from './device-options.ts';
-import { evaluationTable } from './eval-table.ts';
 import { collect, createCommand, integer, parseCommand, runCommand } from './options.ts';
+<<<<<<< HEAD
 import { addFillOption } from './placeholders.ts';
 import { formatDuration } from './progress.ts';
+=======
+>>>>>>> cot
 import { loadData } from './training-data.ts';
 import { loadRewardModel, loadWriter } from './writer.ts';
 
@@ -36,13 +43,27 @@ interface Options extends DeviceFlags {
   readonly data: readonly string[];
   readonly fill: readonly string[];
   readonly json?: boolean;
+  readonly runs: readonly string[];
   readonly seed: number;
 }
 
 const WEIGHTS = 'model.safetensors';
 
+/** What several runs have come to, from the evaluations that are kept in their folders. */
+function showRuns({ runs, json, checkpoint, all, out, data }: Options): void {
+  if (checkpoint !== undefined || all || out !== undefined || data.length > 0) {
+    throw new UserError({
+      zh: '--runs 只读各个文件夹里已有的 evaluation.json，不能与 --checkpoint、--all、--out、--data 同用，请去掉它们；还没有评测的文件夹，请先用 npm run eval -- --out 文件夹 评测',
+      en: '--runs reads the evaluation.json that each folder has and goes with none of --checkpoint, --all, --out and --data, leave them out; a folder that is not evaluated yet is by npm run eval -- --out FOLDER',
+    });
+  }
+  const evaluation = readSeedRuns(runs);
+  console.log(json ? JSON.stringify(evaluation) : seedsTable(evaluation));
+}
+
 async function run(options: Options): Promise<void> {
   const { all, json, seed } = options;
+  if (options.runs.length > 0) return showRuns(options);
   if (options.checkpoint !== undefined && all) {
     throw new UserError({
       zh: '--checkpoint 只评测一个检查点，--all 评测全部，请只留一个；要评测另一个文件夹里的全部检查点，请用 --out 指定它',
@@ -67,7 +88,7 @@ async function run(options: Options): Promise<void> {
   const evaluation = await evaluateRun({
     runtime: await openRuntime(options),
     checkpoints,
-    measures: only ? [PURPOSES[only.stage]] : MEASURES,
+    measures: only ? PURPOSES[only.stage] : MEASURES,
     stages: only && [only.stage],
     data: loadData(options.data, options.fill),
     questions: loadQuestions(),
@@ -137,6 +158,15 @@ await runCommand(async () => {
       text({
         zh: '训练时用过的自己的数据，写法与训练相同：评测用其中留出的部分',
         en: 'your own data, if it was trained on, given as in training: its held-out part is used',
+      }),
+      collect,
+      [],
+    )
+    .option(
+      '--runs <dir...>',
+      text({
+        zh: '几次种子不同的训练：每个指标的平均、最小、最大和平均值的 95% 区间，取自各文件夹的 evaluation.json',
+        en: 'runs of different seeds: of every figure the mean, the least, the most and a 95% interval of the mean, from the evaluation.json of each folder',
       }),
       collect,
       [],

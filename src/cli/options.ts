@@ -1,9 +1,9 @@
 /** @file What every command shares: options, languages, `--help`, and a frame that reports failures. */
 
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { displayWidth } from '../format-text.ts';
 import { type Language, languageOfLocale, setLanguage, type Text, text } from '../i18n.ts';
 import { reportFailure } from './failure.ts';
-import { displayWidth } from './progress.ts';
 
 /** Options that every command has. */
 export interface CommonOptions {

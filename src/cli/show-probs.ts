@@ -1,10 +1,10 @@
 /** @file What a model had in mind: for each token of an answer, the likeliest tokens and their probabilities. */
 
+import { displayWidth, table, truncateToWidth } from '../format-text.ts';
 import type { ScoredToken } from '../generate.ts';
 import { text } from '../i18n.ts';
 import { likeliest, softmaxOf } from '../sampling.ts';
 import type { Tokenizer } from '../tokenizer.ts';
-import { displayWidth, table, truncateToWidth } from './progress.ts';
 import { green, yellow } from './terminal.ts';
 
 /** A token and how probable it was. */

@@ -15,10 +15,11 @@ import { DEFAULT_FOLDER, STAGE_FOLDERS } from '../checkpoint.ts';
 import { parseConversations } from '../data/formats.ts';
 import { UserError } from '../errors.ts';
 import { readTextFile, writeFileAtomic } from '../files.ts';
+import { formatDuration, table } from '../format-text.ts';
 import { text } from '../i18n.ts';
 import { SPECIAL_TOKENS, Tokenizer } from '../tokenizer.ts';
 import { createCommand, createSubcommand, integer, parseCommand, runCommand } from './options.ts';
-import { createProgress, formatDuration, table } from './progress.ts';
+import { createProgress } from './progress.ts';
 
 const FILE_NAME = 'tokenizer.json';
 const DEFAULT_TOKENIZER = join(DEFAULT_FOLDER, STAGE_FOLDERS.pretrain);

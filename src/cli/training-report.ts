@@ -3,6 +3,7 @@
 import { renderPrompt } from '../chat-format.ts';
 import type { Checkpoint } from '../checkpoint.ts';
 import { createDecoder } from '../decoder.ts';
+import { formatDuration, formatFigure, table } from '../format-text.ts';
 import { rawPrompt } from '../generate.ts';
 import { type Text, text } from '../i18n.ts';
 import type { PipelineUi, StageSummary } from '../pipeline.ts';
@@ -13,7 +14,7 @@ import { createScorer } from '../stages/reward-model.ts';
 import { type Evaluation, STAGES, type StageName } from '../stages/stage.ts';
 import { createRandom, type Runtime } from '../tensor/index.ts';
 import { SPECIAL } from '../tokenizer.ts';
-import { createProgress, formatDuration, type Progress, table } from './progress.ts';
+import { createProgress, type Progress } from './progress.ts';
 import { type Algorithms, stageName } from './training-options.ts';
 
 /** `2/5 SFT` */
@@ -78,11 +79,6 @@ function shownFigures(figures: Readonly<Record<string, number>>): Record<string,
       .filter(([name]) => name in figures)
       .map(([name, label]) => [text(label), figures[name].toFixed(2)]),
   );
-}
-
-export function formatFigure(value: number | undefined, unit: Evaluation['unit']): string {
-  if (value === undefined || Number.isNaN(value)) return '–';
-  return unit === 'share' ? `${(100 * value).toFixed(1)}%` : value.toFixed(unit === 'number' ? 2 : 3);
 }
 
 export function describeEvaluation({ name, before, after, unit }: Evaluation): string {

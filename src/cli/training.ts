@@ -2,13 +2,13 @@
 
 import type { Checkpoint } from '../checkpoint.ts';
 import type { SourceText } from '../data/datasets.ts';
+import { formatDuration } from '../format-text.ts';
 import { type Circumstances, type PipelineUi, runPipeline, type StageSummary } from '../pipeline.ts';
 import type { Runtime } from '../tensor/index.ts';
 import { openRuntime } from './device.ts';
 import { estimateSeconds, measureGemm } from './estimate.ts';
 import { untilInterrupted } from './interrupts.ts';
 import { describeMachine } from './machine.ts';
-import { formatDuration } from './progress.ts';
 import { type DataStage, loadData } from './training-data.ts';
 import {
   checkContradictions,

@@ -1,6 +1,6 @@
 /** @file Tables of texts that are longer than a line: cells are wrapped to columns of the terminal. */
 
-import { displayWidth, padToWidth } from './progress.ts';
+import { displayWidth, padToWidth } from '../format-text.ts';
 
 const graphemes = new Intl.Segmenter(undefined, { granularity: 'grapheme' });
 

@@ -60,28 +60,42 @@ function piecesOf(random: Random, answer: string): string[] {
   return pieces;
 }
 
-/** `count` pairs of a good answer and a corrupted one, the kinds in turn. */
+/** So many draws are tried for a pair; answers that cannot be spoilt in a way (too short, all the same) are rare. */
+const ATTEMPTS = 100;
+
+/**
+ * `count` pairs of a good answer and a corrupted one, the kinds in turn. Fewer where the answers cannot be corrupted so:
+ * none at all where all of them are the same.
+ */
 export function corruptedPairs(
   exchanges: readonly Exchange[],
   count: number,
   seed: number,
 ): PreferencePair[] {
-  if (exchanges.length < 2) return [];
+  if (new Set(exchanges.map(({ answer }) => answer)).size < 2) return [];
   const random = createRandom(seed);
   const kinds = Object.keys(CORRUPTIONS);
-  return Array.from({ length: count }, (_, i) => {
-    const category = kinds[i % kinds.length];
-    for (;;) {
-      const { prompt, answer } = random.pick(exchanges);
-      const other = random.pick(exchanges).answer;
-      const rejected = CORRUPTIONS[category](random, answer, other);
-      if (rejected !== answer && rejected !== '' && other !== answer)
-        return { prompt, chosen: answer, rejected, category };
-    }
-  });
+  return Array.from({ length: count }, (_, i) =>
+    corruptedPair(random, exchanges, kinds[i % kinds.length]),
+  ).filter((pair) => pair !== undefined);
 }
 
-/** The last answer of each conversation, and what was said before it. */
+function corruptedPair(
+  random: Random,
+  exchanges: readonly Exchange[],
+  category: string,
+): PreferencePair | undefined {
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    const { prompt, answer } = random.pick(exchanges);
+    const other = random.pick(exchanges).answer;
+    const rejected = CORRUPTIONS[category](random, answer, other);
+    if (rejected !== answer && rejected !== '' && other !== answer)
+      return { prompt, chosen: answer, rejected, category };
+  }
+  return undefined;
+}
+
+/** The last answer of each conversation, and what was said before it; conversations that begin with it are left out. */
 export function exchangesOf(conversations: readonly (readonly Message[])[]): Exchange[] {
   return conversations.flatMap((messages) => {
     const last = messages.findLastIndex(({ role }) => role === 'assistant');

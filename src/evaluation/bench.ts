@@ -4,14 +4,15 @@ import type { Checkpoint } from '../checkpoint.ts';
 import type { SourceText } from '../data/datasets.ts';
 import type { Text } from '../i18n.ts';
 import type { Recipe } from '../recipes.ts';
-import type { StageName } from '../stages/stage.ts';
+import { STAGE_NAMES, type StageName } from '../stages/stage.ts';
 import { foldSeed, type Runtime } from '../tensor/index.ts';
+import { answerSums, chainOfThoughtFigures } from './chain-of-thought.ts';
 import { evaluateConversations, type JudgedAnswer } from './conversations.ts';
 import type { Figure } from './figures.ts';
 import type { HeldOutData } from './held-out.ts';
 import { openJudge } from './judge.ts';
 import type { EvaluationQuestions } from './judging.ts';
-import { MEASURE_NAMES, type Measure, STAGE_LABELS } from './measures.ts';
+import { MEASURE_NAMES, type Measure } from './measures.ts';
 import { type PolicyOptions, policyFigures, type ScoredResponses, sampleResponses } from './policy.ts';
 import { evaluatePreferences } from './preferences.ts';
 import { answerLength } from './responses.ts';
@@ -119,6 +120,10 @@ export function createBench(options: BenchOptions, held: HeldOutData): Bench {
       const reference = stage !== 'sft' && checkpoints.sft ? await examined('sft') : undefined;
       return taskFigures(results, reference, foldSeed(seed, 'tasks'));
     },
+    async chainOfThought(stage) {
+      const { sums: tasks } = held;
+      return chainOfThoughtFigures(await answerSums({ runtime, checkpoint: need(stage), tasks }));
+    },
   };
   const measured = new Map<string, Promise<readonly Figure[]>>();
   return {
@@ -127,8 +132,8 @@ export function createBench(options: BenchOptions, held: HeldOutData): Bench {
       let figures = measured.get(key);
       if (!figures) {
         say({
-          zh: `评测 ${STAGE_LABELS[stage].zh}：${MEASURE_NAMES[measure].zh}`,
-          en: `${STAGE_LABELS[stage].en}: ${MEASURE_NAMES[measure].en}`,
+          zh: `评测 ${STAGE_NAMES[stage].zh}：${MEASURE_NAMES[measure].zh}`,
+          en: `${STAGE_NAMES[stage].en}: ${MEASURE_NAMES[measure].en}`,
         });
         figures = measures[measure](stage);
         measured.set(key, figures);

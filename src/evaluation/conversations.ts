@@ -2,6 +2,7 @@
 
 import { type Message, renderConversation } from '../chat-format.ts';
 import type { Checkpoint } from '../checkpoint.ts';
+import { exchangesOf } from '../data/corruptions.ts';
 import type { Text } from '../i18n.ts';
 import { nextTokenNats } from '../perplexity.ts';
 import { GREEDY } from '../sampling.ts';
@@ -50,7 +51,11 @@ export async function evaluateConversations(
   const asked = [...identity, ...paraphrases];
   const prompts = [
     ...asked.map(({ prompt }): Messages => [{ role: 'user', content: prompt }]),
-    ...fittingPrompts(checkpoint, chats.map(beforeLastAnswer), maxNewTokens),
+    ...fittingPrompts(
+      checkpoint,
+      exchangesOf(chats).map(({ prompt }) => prompt),
+      maxNewTokens,
+    ),
   ];
   const episodes = await respond({ runtime, checkpoint, prompts, sampling: GREEDY, maxNewTokens, seed });
   const judge = (question: JudgedQuestion, answer: string): boolean =>
@@ -117,12 +122,5 @@ export function isWellFormed({ response: { tokens } }: Episode): boolean {
     tokens.at(-1) === SPECIAL.imEnd &&
     said.length > 0 &&
     said.every((token) => token >= SPECIAL_TOKENS.length)
-  );
-}
-
-function beforeLastAnswer(messages: Messages): Messages {
-  return messages.slice(
-    0,
-    messages.findLastIndex(({ role }) => role === 'assistant'),
   );
 }

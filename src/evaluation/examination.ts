@@ -6,7 +6,7 @@
 
 import { fact, factKey, type Operator } from '../data/arithmetic.ts';
 import type { Task } from '../data/formats.ts';
-import { generateTasks } from '../data/generators.ts';
+import { DEFAULT_TASK_TYPES, generateTasks } from '../data/generators.ts';
 import { isHeldOut } from '../data/tasks.ts';
 
 /** A task, with the fact that it asks about where that is known. */
@@ -14,13 +14,12 @@ export interface ExaminationTask extends Task {
   readonly key?: string;
 }
 
-/** `count` questions on as many held-out facts, half arithmetic, half logic. */
+/** `count` questions on as many held-out facts, each of the usual types an equal part: half arithmetic, half logic. */
 export function generatedExamination(count: number, seed: number): ExaminationTask[] {
-  const types = ['math', 'logic'] as const;
-  return types.flatMap((type) => {
+  return DEFAULT_TASK_TYPES.flatMap((type) => {
     const generated = generateTasks({ count: 4 * count, seed, split: 'heldOut', types: [type] });
     const byFact = new Map(generated.map((task) => [task.key, task]));
-    const tasks = [...byFact.values()].slice(0, count / types.length);
+    const tasks = [...byFact.values()].slice(0, count / DEFAULT_TASK_TYPES.length);
     const seen = tasks.find(({ key }) => !isHeldOut(key));
     if (seen) throw new Error(`${seen.key} is not held out, and cannot be examined`);
     return tasks.map(({ prompt, expected, key }) => ({ prompt, expected, type, key }));

@@ -15,6 +15,7 @@ import {
 import type { PreferencePair } from '../data/formats.ts';
 import { distinctPrompts, firstTurn } from '../data/practice-prompts.ts';
 import { splitHeldOut } from '../data/split.ts';
+import { chainOfThoughtTasks, type SumTask } from './chain-of-thought.ts';
 import { type ExaminationTask, generatedExamination, mentionedFacts, taskFacts } from './examination.ts';
 import type { KnownAnswer } from './nearest-question.ts';
 import { heldOutPages } from './text.ts';
@@ -29,6 +30,8 @@ export interface HeldOutData {
   /** Questions of the held-out conversations and pairs. */
   readonly prompts: readonly Messages[];
   readonly tasks: readonly ExaminationTask[];
+  /** Sums to answer with and without working; none where fine-tuning did not teach the two forms. */
+  readonly sums: readonly SumTask[];
   /** What the training conversations ask first, and how it is answered. */
   readonly known: readonly KnownAnswer[];
   /** Another split of all pairs, for a second reward model. */
@@ -78,6 +81,7 @@ export function heldOutData(
     pairs: unseenPairs,
     prompts: distinctPrompts([...unseenChats.map(firstTurn), ...unseenPairs.map(({ prompt }) => prompt)]),
     tasks: unseenTasks,
+    sums: data.sft.own ? [] : chainOfThoughtTasks(seed, told),
     known: chats.train.map(knownAnswer),
     judgePairs: splitHeldOut([...pairs.train, ...pairs.heldOut], {
       fraction: JUDGE_HELD_OUT,

@@ -4,25 +4,32 @@ import type { Text } from '../i18n.ts';
 import type { StageName } from '../stages/stage.ts';
 
 /** What can be measured. */
-export const MEASURES = ['text', 'conversations', 'preferences', 'policy', 'tasks'] as const;
+export const MEASURES = [
+  'text',
+  'conversations',
+  'preferences',
+  'policy',
+  'tasks',
+  'chainOfThought',
+] as const;
 export type Measure = (typeof MEASURES)[number];
 
 /** What each stage is for. */
-export const PURPOSES: Readonly<Record<StageName, Measure>> = {
-  pretrain: 'text',
-  sft: 'conversations',
-  reward: 'preferences',
-  rlhf: 'policy',
-  rlvf: 'tasks',
+export const PURPOSES: Readonly<Record<StageName, readonly Measure[]>> = {
+  pretrain: ['text'],
+  sft: ['conversations', 'chainOfThought'],
+  reward: ['preferences'],
+  rlhf: ['policy'],
+  rlvf: ['tasks', 'chainOfThought'],
 };
 
 /** What each stage's model can do at all. */
 export const ABILITIES: Readonly<Record<StageName, readonly Measure[]>> = {
   pretrain: ['text', 'conversations'],
-  sft: ['text', 'conversations', 'policy', 'tasks'],
+  sft: ['text', 'conversations', 'policy', 'tasks', 'chainOfThought'],
   reward: ['preferences'],
-  rlhf: ['text', 'conversations', 'policy', 'tasks'],
-  rlvf: ['text', 'conversations', 'policy', 'tasks'],
+  rlhf: ['text', 'conversations', 'policy', 'tasks', 'chainOfThought'],
+  rlvf: ['text', 'conversations', 'policy', 'tasks', 'chainOfThought'],
 };
 
 /** The stage whose model a stage is compared with. */
@@ -41,14 +48,6 @@ export const COMPANIONS: Readonly<Record<StageName, readonly StageName[]>> = {
   rlvf: ['sft'],
 };
 
-export const STAGE_LABELS: Readonly<Record<StageName, Text>> = {
-  pretrain: { zh: '预训练', en: 'pretrained' },
-  sft: { zh: 'SFT', en: 'SFT' },
-  reward: { zh: '奖励模型', en: 'reward model' },
-  rlhf: { zh: 'RLHF', en: 'RLHF' },
-  rlvf: { zh: 'RLVF', en: 'RLVF' },
-};
-
 /** What is measured, as a heading. */
 export const MEASURE_NAMES: Readonly<Record<Measure, Text>> = {
   text: { zh: '留出文本', en: 'held-out text' },
@@ -56,4 +55,8 @@ export const MEASURE_NAMES: Readonly<Record<Measure, Text>> = {
   preferences: { zh: '留出偏好对', en: 'held-out preference pairs' },
   policy: { zh: '对留出提问的回答', en: 'responses to held-out prompts' },
   tasks: { zh: '可验证的留出题目', en: 'held-out questions that a program checks' },
+  chainOfThought: {
+    zh: '同样的加减法，直接答与先写演算',
+    en: 'the same sums, answered at once and with working',
+  },
 };

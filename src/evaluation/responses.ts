@@ -16,6 +16,8 @@ export interface RespondOptions {
   readonly runtime: Runtime;
   readonly checkpoint: Checkpoint;
   readonly prompts: readonly (readonly Message[])[];
+  /** What each answer begins with, where that is given: the model goes on from there. */
+  readonly beginnings?: readonly string[];
   readonly sampling: SamplingOptions;
   /** Longest answer in tokens. */
   readonly maxNewTokens: number;
@@ -37,11 +39,13 @@ export function fittingPrompts(
   return prompts.filter((messages) => renderPrompt(tokenizer, messages).length <= room);
 }
 
-/** One answer to each prompt. */
+/** One answer to each prompt; a given beginning counts as a part of the prompt. */
 export async function respond(options: RespondOptions): Promise<Episode[]> {
-  const { runtime, checkpoint, sampling, maxNewTokens, seed } = options;
+  const { runtime, checkpoint, beginnings, sampling, maxNewTokens, seed } = options;
   const { config, params: weights, tokenizer } = checkpoint;
-  const prompts = options.prompts.map((messages) => renderPrompt(tokenizer, messages));
+  const prompts = options.prompts.map((messages, i) =>
+    Int32Array.from([...renderPrompt(tokenizer, messages), ...tokenizer.encode(beginnings?.[i] ?? '')]),
+  );
   if (prompts.length === 0) return [];
   const maxLength = Math.max(...prompts.map(({ length }) => length)) + maxNewTokens;
   const batchSize = Math.min(BATCH, prompts.length);

@@ -10,12 +10,12 @@
 import type { Checkpoint } from '../checkpoint.ts';
 import { UserError } from '../errors.ts';
 import type { Text } from '../i18n.ts';
-import { STAGES, type StageName } from '../stages/stage.ts';
+import { STAGE_NAMES, STAGES, type StageName } from '../stages/stage.ts';
 import { type BenchOptions, createBench } from './bench.ts';
 import type { JudgedAnswer } from './conversations.ts';
 import { type Figure, withBaseline } from './figures.ts';
 import { type HeldOutData, heldOutData } from './held-out.ts';
-import { ABILITIES, type Measure, REFERENCES, STAGE_LABELS } from './measures.ts';
+import { ABILITIES, type Measure, REFERENCES } from './measures.ts';
 
 /** Generated questions of the examination, half arithmetic, half logic. */
 const EXAMINATION_SIZE = 200;
@@ -52,9 +52,10 @@ export interface RunEvaluation {
 
 /** Evaluate a run's checkpoints. */
 export async function evaluateRun(options: RunOptions): Promise<RunEvaluation> {
-  const { checkpoints, measures, data, seed, examinationSize = EXAMINATION_SIZE } = options;
+  const { checkpoints, data, seed, examinationSize = EXAMINATION_SIZE } = options;
   requireSameTokens(checkpoints);
   const held = heldOutData(data, { tasks: examinationSize, seed });
+  const measures = options.measures.filter((each) => each !== 'chainOfThought' || held.sums.length > 0);
   const present = STAGES.filter((stage) => checkpoints[stage]);
   const wanted = options.stages ?? present;
   const bench = createBench(options, held);
@@ -66,7 +67,7 @@ export async function evaluateRun(options: RunOptions): Promise<RunEvaluation> {
       const own = await bench.measure(stage, measure);
       const compared = reference && checkpoints[reference] && ABILITIES[reference].includes(measure);
       figures[measure] = compared
-        ? withBaseline(own, await bench.measure(reference, measure), reference, STAGE_LABELS[reference])
+        ? withBaseline(own, await bench.measure(reference, measure), reference, STAGE_NAMES[reference])
         : own;
     }
     const answers = bench.answersOf(stage);
@@ -77,7 +78,7 @@ export async function evaluateRun(options: RunOptions): Promise<RunEvaluation> {
 
 /** What was measured on how much. */
 function setsOf(held: HeldOutData, questions: BenchOptions['questions'] | undefined): SetSize[] {
-  const { documents, chats, pairs, prompts, tasks, leftOut } = held;
+  const { documents, chats, pairs, prompts, tasks, sums, leftOut } = held;
   const set = (id: string, zh: string, en: string, size: number, left = 0): SetSize => ({
     id,
     name: { zh, en },
@@ -92,6 +93,7 @@ function setsOf(held: HeldOutData, questions: BenchOptions['questions'] | undefi
     set('pairs', '对偏好', 'pairs', pairs.length, leftOut.pairs),
     set('prompts', '条提问', 'prompts', prompts.length),
     set('tasks', '道可验证的题目', 'checked questions', tasks.length, leftOut.tasks),
+    set('sums', '道加减法', 'sums and differences', sums.length),
   ];
 }
 

@@ -1,16 +1,16 @@
 /** @file What differs between two runs: settings, evaluations side by side, and their curves in one drawing. */
 
-import { formatValue } from '../cli/eval-table.ts';
-import { formatDuration } from '../cli/progress.ts';
-import { formatFigure } from '../cli/training-report.ts';
 import type { Figure } from '../evaluation/figures.ts';
 import { MEASURES } from '../evaluation/measures.ts';
+import { withInterval } from '../evaluation/table.ts';
+import { formatDuration, formatFigure } from '../format-text.ts';
 import { text } from '../i18n.ts';
+import type { StageRecord } from '../last-run.ts';
 import { STAGE_NAMES, STAGES, type StageName } from '../stages/stage.ts';
 import { curvesOf, stepLabel } from './curves.ts';
 import { type Block, type Chart, type ReportDocument, section } from './document.ts';
-import type { RunRecord, StageRecord } from './run-record.ts';
-import { circumstances, modelSettings, type Setting, stageSettings } from './settings.ts';
+import type { RunRecord } from './run-record.ts';
+import { settingsOf } from './settings.ts';
 
 const NONE = '–';
 
@@ -30,21 +30,21 @@ export function compareRuns(a: RunRecord, b: RunRecord): ReportDocument {
   };
 }
 
+/** What another run in the same folder has changed: the settings, what the stages came to, and the evaluation. */
+export function changesSince(previous: RunRecord, run: RunRecord): Block[] {
+  const names: Names = [text({ zh: '上一次', en: 'Last run' }), text({ zh: '这一次', en: 'This run' })];
+  return [
+    ...settingsSection(previous, run, names),
+    ...stagesSection(previous, run, names),
+    ...(previous.evaluation && run.evaluation ? evaluationSection(previous, run, names) : []),
+  ];
+}
+
 type Names = readonly [string, string];
 
 /** The names of the folders, or their whole paths where the names are the same. */
 function namesOf(a: RunRecord, b: RunRecord): Names {
   return a.name === b.name ? [a.folder, b.folder] : [a.name, b.name];
-}
-
-/** Every setting of a run, under a name that says of which stage it is. */
-function settingsOf(run: RunRecord): Map<string, string> {
-  const named = (stage: StageRecord, settings: readonly Setting[]): Setting[] =>
-    settings.map(([name, value]) => [`${text(STAGE_NAMES[stage.stage])}: ${name}`, value]);
-  return new Map([
-    ...modelSettings(run),
-    ...run.stages.flatMap((stage) => named(stage, [...stageSettings(stage), ...circumstances(stage)])),
-  ]);
 }
 
 function settingsSection(a: RunRecord, b: RunRecord, names: Names): Block[] {
@@ -131,11 +131,6 @@ function figuresOf(stages: NonNullable<RunRecord['evaluation']>['stages']): Map<
   return new Map(
     stages.map(({ stage, figures }) => [stage, MEASURES.flatMap((measure) => figures[measure] ?? [])]),
   );
-}
-
-function withInterval(figure: Figure): string {
-  const [value, low, high] = [figure.value, figure.low, figure.high].map((each) => formatValue(each, figure));
-  return `${value} [${low}, ${high}]`;
 }
 
 function curvesSection(a: RunRecord, b: RunRecord, names: Names): Block[] {

@@ -17,6 +17,21 @@ export interface Chart {
   readonly series: readonly Series[];
 }
 
+/** A share, and the ends of its interval. */
+export interface Bar {
+  readonly value: number;
+  readonly low: number;
+  readonly high: number;
+}
+
+/** Shares side by side: in each group a bar of each series. */
+export interface BarChart {
+  readonly title: string;
+  readonly series: readonly string[];
+  /** The name of a group may have several lines. */
+  readonly groups: readonly { readonly name: string; readonly bars: readonly Bar[] }[];
+}
+
 /** A token of a conversation, and whether the loss is on it. */
 export interface ShownToken {
   readonly text: string;
@@ -41,6 +56,7 @@ export type Block =
       readonly rows: readonly (readonly string[])[];
     }
   | { readonly kind: 'charts'; readonly charts: readonly Chart[] }
+  | { readonly kind: 'bars'; readonly charts: readonly BarChart[] }
   | { readonly kind: 'tokens'; readonly tokens: readonly ShownToken[] }
   | { readonly kind: 'answers'; readonly groups: readonly PaidAnswers[] };
 

@@ -1,15 +1,17 @@
 /** @file A report as one HTML file that needs nothing but itself. */
 
 import { getLanguage } from '../i18n.ts';
+import { drawBars } from './bars.ts';
 import { drawChart } from './chart.ts';
-import type { Block, Chart, PaidAnswers, ReportDocument, ShownToken } from './document.ts';
+import type { Block, PaidAnswers, ReportDocument, ShownToken } from './document.ts';
 import { escapeHtml } from './escape.ts';
 import { STYLE } from './style.ts';
 import { describeExpected, formatReward } from './wording.ts';
 
 export function renderHtml({ title, blocks }: ReportDocument): string {
   const headings = blocks.filter((block) => block.kind === 'heading').map(({ text }) => text);
-  const links = headings.map((text, i) => `<a href="#part-${i + 1}">${escapeHtml(text)}</a>`).join('');
+  // The line may end between two links, at the space.
+  const links = headings.map((text, i) => `<a href="#part-${i + 1}">${escapeHtml(text)}</a>`).join(' ');
   const lang = getLanguage() === 'zh' ? 'zh-CN' : 'en';
   return `<!doctype html>
 <html lang="${lang}">
@@ -38,7 +40,17 @@ function renderBlock(block: Block, headings: readonly string[]): string {
     case 'table':
       return renderTable(block.head, block.rows);
     case 'charts':
-      return `<div class="charts">${block.charts.map(renderChart).join('\n')}</div>`;
+      return `<div class="charts">${block.charts
+        .map((chart) =>
+          renderFigure(
+            chart.title,
+            chart.series.map(({ name }) => name),
+            drawChart(chart),
+          ),
+        )
+        .join('\n')}</div>`;
+    case 'bars':
+      return `<div class="charts">${block.charts.map((chart) => renderFigure(chart.title, chart.series, drawBars(chart))).join('\n')}</div>`;
     case 'tokens':
       return `<div class="tokens">${block.tokens.map(renderToken).join('')}</div>`;
     case 'answers':
@@ -64,12 +76,12 @@ function renderTable(head: readonly string[], rows: readonly (readonly string[])
   return `<div class="scroll"><table><thead><tr>${heading.join('')}</tr></thead><tbody>${body.join('\n')}</tbody></table></div>`;
 }
 
-function renderChart(chart: Chart): string {
-  const entries = chart.series.map(
-    ({ name }, i) => `<li class="series-${i % 4}"><span>${escapeHtml(name)}</span></li>`,
+function renderFigure(title: string, series: readonly string[], drawing: string): string {
+  const entries = series.map(
+    (name, i) => `<li class="series-${i % 4}"><span>${escapeHtml(name)}</span></li>`,
   );
   const legend = entries.length > 1 ? `<ul class="legend">${entries.join('')}</ul>` : '';
-  return `<figure><figcaption>${escapeHtml(chart.title)}</figcaption>${legend}${drawChart(chart)}</figure>`;
+  return `<figure><figcaption>${escapeHtml(title)}</figcaption>${legend}${drawing}</figure>`;
 }
 
 function renderToken({ text, learned, endsLine }: ShownToken): string {

@@ -1,10 +1,10 @@
 /** @file A report as Markdown, for where no browser is: curves become lines of text. */
 
 import { text } from '../i18n.ts';
-import type { Block, Chart, ReportDocument } from './document.ts';
+import type { Bar, BarChart, Block, Chart, ReportDocument } from './document.ts';
 import { escapeMarkdown } from './escape.ts';
 import { formatNumber, sparkline } from './scale.ts';
-import { describeExpected, formatReward } from './wording.ts';
+import { describeExpected, formatReward, formatShare } from './wording.ts';
 
 export function renderMarkdown({ title, blocks }: ReportDocument): string {
   return `${[`# ${escapeMarkdown(title)}`, ...blocks.map(renderBlock)].join('\n\n')}\n`;
@@ -20,6 +20,8 @@ function renderBlock(block: Block): string {
       return renderTable(block.head, block.rows);
     case 'charts':
       return renderTable(...curveTable(block.charts));
+    case 'bars':
+      return block.charts.map(renderBars).join('\n\n');
     case 'tokens':
       return block.tokens
         .map((token) => {
@@ -36,6 +38,18 @@ function renderBlock(block: Block): string {
         })
         .join('\n\n');
   }
+}
+
+/** Bars as a table: a row for each group, a column for each series. */
+function renderBars({ title, series, groups }: BarChart): string {
+  const shown = ({ value, low, high }: Bar): string => {
+    const [middle, from, to] = [value, low, high].map(formatShare);
+    return `${middle} [${from}, ${to}]`;
+  };
+  return renderTable(
+    [title, ...series],
+    groups.map(({ name, bars }) => [name, ...bars.map(shown)]),
+  );
 }
 
 /** Heading and rows of a table of curves: where each began and ended, and its shape. */

@@ -6,16 +6,17 @@
  */
 
 import { type Message, renderConversation } from '../chat-format.ts';
-import { evaluationLegend, evaluationRows } from '../cli/eval-table.ts';
-import { formatDuration } from '../cli/progress.ts';
-import { formatFigure } from '../cli/training-report.ts';
+import { ANSWER_FORMS, comparedForms, FORM_NAMES } from '../evaluation/chain-of-thought.ts';
+import { evaluationLegend, evaluationRows } from '../evaluation/table.ts';
+import { formatDuration, formatFigure } from '../format-text.ts';
 import { text } from '../i18n.ts';
 import { STAGE_NAMES, type StageName } from '../stages/stage.ts';
 import type { Tokenizer } from '../tokenizer.ts';
+import { changesSince } from './comparison.ts';
 import { bitsPerByteChart, chartOf, curvesOf } from './curves.ts';
-import { type Block, type ReportDocument, type ShownToken, section } from './document.ts';
+import { type BarChart, type Block, type ReportDocument, type ShownToken, section } from './document.ts';
 import { longestMerges, oddestMerges, type ShownMerge } from './merges.ts';
-import type { RunRecord } from './run-record.ts';
+import type { LoadedRun, RunRecord } from './run-record.ts';
 import { instructive, type RolloutGroup } from './samples.ts';
 import { circumstances, modelSettings, type Setting, stageSettings } from './settings.ts';
 
@@ -34,14 +35,23 @@ export interface Specimens {
 const SHOWN_TASKS = 6;
 const SHOWN_MERGES = 12;
 
-export function runReport(run: RunRecord, specimens: Specimens): ReportDocument {
+/** @param previous the run that was finished in the same folder before, if there was one */
+export function runReport(run: LoadedRun, specimens: Specimens, previous?: RunRecord): ReportDocument {
   const [{ tokenizer }] = Object.values(run.checkpoints);
   return {
     title: text({ zh: `MyLLM 训练报告：${run.name}`, en: `MyLLM training report: ${run.name}` }),
     blocks: [
       ...section(text({ zh: '阶段', en: 'Stages' }), stagesOf(run)),
+      ...section(
+        text({ zh: '与上一次训练相比', en: 'What changed from the last run' }),
+        changesSection(run, previous),
+      ),
       ...section(text({ zh: '曲线', en: 'Curves' }), curvesSection(run, specimens)),
       ...section(text({ zh: '评测', en: 'Evaluation' }), evaluationSection(run)),
+      ...section(
+        text({ zh: '先写演算，还是直接答', en: 'With working, or at once' }),
+        chainOfThoughtSection(run),
+      ),
       ...section(text({ zh: '各阶段的回答', en: 'Answers of every stage' }), answersSection(specimens)),
       ...section(
         text({ zh: '采样的解答和奖励', en: 'Sampled answers and their rewards' }),
@@ -91,6 +101,29 @@ function stagesOf({ stages }: RunRecord): Block[] {
   ];
 }
 
+function changesSection(run: RunRecord, previous: RunRecord | undefined): Block[] {
+  if (!previous) return [];
+  const command = `npm run compare -- ${previous.folder} ${run.folder}`;
+  const changes = changesSince(previous, run);
+  const later =
+    previous.evaluation && !run.evaluation
+      ? [
+          paragraph(
+            '上一次训练评测过。运行 npm run eval 再重新生成报告，这里就会有两次评测的对照。',
+            'The last run was evaluated. Run npm run eval and make the report again to see both evaluations here.',
+          ),
+        ]
+      : [];
+  return [
+    paragraph(
+      `这个文件夹里上一次训练的权重已被这一次覆盖，它的设置、指标和曲线还在 ${previous.folder}；${command} 把两次的曲线叠在一起。`,
+      `The weights of the last run in this folder were replaced by this one; its settings, figures and curves are in ${previous.folder}, and ${command} lays the curves over each other.`,
+    ),
+    ...changes,
+    ...later,
+  ];
+}
+
 function curvesSection({ metrics, stages }: RunRecord, { bytesPerToken }: Specimens): Block[] {
   const curves = curvesOf(metrics);
   if (curves.length === 0) return [];
@@ -121,6 +154,32 @@ function evaluationSection({ evaluation }: RunRecord): Block[] {
   return [
     { kind: 'table', head, rows },
     { kind: 'paragraph', text: evaluationLegend(evaluation.sets) },
+  ];
+}
+
+/** The same sums answered in two ways, by number of digits: a drawing for each stage. */
+function chainOfThoughtSection({ evaluation }: RunRecord): Block[] {
+  const charts = (evaluation?.stages ?? []).flatMap(({ stage, figures }): BarChart[] => {
+    const forms = comparedForms(figures.chainOfThought ?? []);
+    if (forms.length === 0) return [];
+    return [
+      {
+        title: stageName(stage),
+        series: ANSWER_FORMS.map((form) => text(FORM_NAMES[form])),
+        groups: forms.map(({ size, ...figureOf }) => ({
+          name: `${text(size.name)}\n${text(size.note)}`,
+          bars: ANSWER_FORMS.map((form) => figureOf[form]),
+        })),
+      },
+    ];
+  });
+  if (charts.length === 0) return [];
+  return [
+    paragraph(
+      '同样的加减法各答两次，都用贪心解码，只看最后的答案：一次替模型写好开头 27+15=，它只能直接答；一次写好 27+15：，它就先写演算。按较大的数的位数分组，竖线是 95% 区间。一位数的事实在训练里背过，但从没带过演算；两位数的题没有训练过，演算的每一步却都背过；三位数训练里从未有过，看的是它学会了竖式的规则，还是只记住了两列的样子。',
+      'The same sums are answered twice by greedy decoding, and only the final number counts: once the answer is begun as 27+15=, so that it must come at once, once as 27+15：, after which the model writes the working. Groups are by the digits of the larger number, lines are 95% intervals. One-digit facts were learned by heart, but never with working; sums of two digits are held out, though every step of their working was learned; of three digits there was nothing in training, so they show whether it learned the rule or the look of two columns.',
+    ),
+    { kind: 'bars', charts },
   ];
 }
 

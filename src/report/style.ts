@@ -41,6 +41,9 @@ svg text { fill: var(--faint); font-size: 12px; font-variant-numeric: tabular-nu
 .grid { fill: none; stroke: var(--line); }
 .raw { fill: none; stroke: currentColor; stroke-opacity: .3; }
 .smooth { fill: none; stroke: currentColor; stroke-width: 2; stroke-linejoin: round; }
+.bar { fill: currentColor; }
+.interval { fill: none; stroke: var(--ink); stroke-width: 1.3; }
+svg .value { fill: var(--ink); }
 circle { fill: currentColor; stroke: var(--page); stroke-width: 1.5; }
 .series-0 { color: var(--series-0); } .series-1 { color: var(--series-1); }
 .series-2 { color: var(--series-2); } .series-3 { color: var(--series-3); }

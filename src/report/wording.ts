@@ -10,3 +10,8 @@ export function describeExpected(expected: string): string {
 export function formatReward(reward: number): string {
   return `${reward > 0 ? '✓ +' : '✗ '}${reward.toFixed(1)}`;
 }
+
+/** A share as a percentage of one decimal. */
+export function formatShare(share: number): string {
+  return `${(100 * share).toFixed(1)}%`;
+}

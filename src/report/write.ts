@@ -9,7 +9,7 @@ import type { Runtime } from '../tensor/index.ts';
 import type { Tokenizer } from '../tokenizer.ts';
 import { renderHtml } from './html.ts';
 import { renderMarkdown } from './markdown.ts';
-import { type RunRecord, readRun } from './run-record.ts';
+import { type LoadedRun, readPreviousRun, readRun } from './run-record.ts';
 import { runReport, type Specimens } from './run-report.ts';
 import { answerGreedily, PROMPTS, sampleRollouts } from './samples.ts';
 
@@ -24,7 +24,7 @@ export interface ReportOptions {
 /** Write `report.html` and `report.md`; resolves to the path of the first. @throws UserError where there is no run */
 export async function writeReport({ runtime, out, data }: ReportOptions): Promise<string> {
   const run = readRun(out);
-  const document = runReport(run, await specimensOf(run, runtime, data));
+  const document = runReport(run, await specimensOf(run, runtime, data), readPreviousRun(out));
   const path = join(out, 'report.html');
   writeFileAtomic(path, renderHtml(document));
   writeFileAtomic(join(out, 'report.md'), renderMarkdown(document));
@@ -32,7 +32,7 @@ export async function writeReport({ runtime, out, data }: ReportOptions): Promis
 }
 
 async function specimensOf(
-  { checkpoints, stages }: RunRecord,
+  { checkpoints, stages }: LoadedRun,
   runtime: Runtime,
   data: ReportOptions['data'],
 ): Promise<Specimens> {

@@ -1,11 +1,12 @@
 /** @file An evaluation as a table: stages side by side, a row for each figure, what it is compared with below its name. */
 
-import type { Baseline, Figure } from '../evaluation/figures.ts';
-import { MEASURE_NAMES, MEASURES } from '../evaluation/measures.ts';
-import type { RunEvaluation, SetSize, StageEvaluation } from '../evaluation/run.ts';
+import { table } from '../format-text.ts';
 import { text } from '../i18n.ts';
 import { STAGE_NAMES } from '../stages/stage.ts';
-import { table } from './progress.ts';
+import { ANSWER_FORMS, comparedForms, FORM_NAMES, SUM_SIZES } from './chain-of-thought.ts';
+import type { Baseline, Figure } from './figures.ts';
+import { MEASURE_NAMES, MEASURES, type Measure } from './measures.ts';
+import type { RunEvaluation, SetSize, StageEvaluation } from './run.ts';
 
 /** Decimals of each unit. */
 const DECIMALS: Readonly<Record<Figure['unit'], number>> = {
@@ -17,7 +18,7 @@ const DECIMALS: Readonly<Record<Figure['unit'], number>> = {
 };
 
 /** A value as people read it: shares in per cent, changes with their sign. */
-export function formatValue(value: number, { unit, id }: Figure): string {
+export function formatValue(value: number, { unit, id }: Pick<Figure, 'unit' | 'id'>): string {
   const shown = (unit === 'share' ? 100 * value : value).toFixed(DECIMALS[unit]);
   const sign = id.endsWith('-change') && value > 0 ? '+' : '';
   return `${sign}${shown}${unit === 'share' ? '%' : ''}`;
@@ -26,6 +27,11 @@ export function formatValue(value: number, { unit, id }: Figure): string {
 function formatInterval(figure: Figure, { low, high }: Pick<Baseline, 'low' | 'high'> = figure): string {
   if (low === undefined || high === undefined) return '';
   return `[${formatValue(low, figure)}, ${formatValue(high, figure)}]`;
+}
+
+/** `12.0% [7.0%, 19.8%]` */
+export function withInterval(figure: Figure, between = ' '): string {
+  return `${formatValue(figure.value, figure)}${between}${formatInterval(figure)}`;
 }
 
 /** The row of a figure: values with their intervals below, and below the name what they are compared with. */
@@ -41,15 +47,18 @@ function rowOf(figures: readonly (Figure | undefined)[], columns: readonly Stage
   return [
     [text(first.name), ...compared].join('\n'),
     String(first.count),
-    ...figures.map((each) => (each ? `${formatValue(each.value, each)}\n${formatInterval(each)}` : '')),
+    ...figures.map((each) => (each ? withInterval(each, '\n') : '')),
   ];
 }
 
 /** The ids of the figures of some stages, in their order: the stage with most of them sets it. */
-function idsOf(lists: readonly (readonly Figure[])[]): string[] {
+export function idsOf(lists: readonly (readonly Pick<Figure, 'id'>[])[]): string[] {
   const [longest = [], ...others] = [...lists].sort((a, b) => b.length - a.length);
   return [...new Set([longest, ...others].flat().map(({ id }) => id))];
 }
+
+/** What has a table of its own. */
+const APART: readonly Measure[] = ['chainOfThought'];
 
 /** Heading and rows of an evaluation, with cells of several lines; a row with a single cell begins another measure. */
 export function evaluationRows(stages: readonly StageEvaluation[]): string[][] {
@@ -58,7 +67,7 @@ export function evaluationRows(stages: readonly StageEvaluation[]): string[][] {
     'n',
     ...stages.map(({ stage }) => text(STAGE_NAMES[stage])),
   ];
-  const rows = MEASURES.flatMap((measure) => {
+  const rows = MEASURES.filter((measure) => !APART.includes(measure)).flatMap((measure) => {
     const lists = stages.map(({ figures }) => figures[measure] ?? []);
     const ids = idsOf(lists);
     if (ids.length === 0) return [];
@@ -71,6 +80,38 @@ export function evaluationRows(stages: readonly StageEvaluation[]): string[][] {
         ),
       ),
     ];
+  });
+  return [heading, ...rows];
+}
+
+/** Heading and rows of the chain of thought: a row for each number of digits, two columns for each stage. */
+export function chainOfThoughtRows(stages: readonly StageEvaluation[]): string[][] {
+  const compared = stages.map(({ stage, figures }) => ({
+    stage,
+    forms: comparedForms(figures.chainOfThought ?? []),
+  }));
+  const columns = compared.filter(({ forms }) => forms.length > 0);
+  if (columns.length === 0) return [];
+  const heading = [
+    text({ zh: '较大的数', en: 'Larger number' }),
+    'n',
+    ...columns.flatMap(({ stage }) =>
+      ANSWER_FORMS.map((form) =>
+        text({
+          zh: `${STAGE_NAMES[stage].zh} ${FORM_NAMES[form].zh}`,
+          en: `${STAGE_NAMES[stage].en} ${FORM_NAMES[form].en}`,
+        }),
+      ),
+    ),
+  ];
+  const rows = SUM_SIZES.flatMap((size) => {
+    const found = columns.map(({ forms }) => forms.find((each) => each.size === size));
+    const first = found.find((each) => each !== undefined);
+    if (!first) return [];
+    const cells = found.flatMap((each) =>
+      ANSWER_FORMS.map((form) => (each ? withInterval(each[form], '\n') : '')),
+    );
+    return [[`${text(size.name)}\n  ${text(size.note)}`, String(first.direct.count), ...cells]];
   });
   return [heading, ...rows];
 }
@@ -93,13 +134,27 @@ export function evaluationLegend(sets: readonly SetSize[]): string {
   });
 }
 
-/** The table of an evaluation, with its legend below it. */
+/** The tables of an evaluation, with their legend below them. */
 export function evaluationTable({ stages, sets }: RunEvaluation): string {
-  const rows = evaluationRows(stages).flatMap((row) => {
+  const parts = [
+    multilineTable(evaluationRows(stages)),
+    headed(text(MEASURE_NAMES.chainOfThought), multilineTable(chainOfThoughtRows(stages))),
+    evaluationLegend(sets),
+  ];
+  return parts.filter((part) => part !== '').join('\n\n');
+}
+
+function headed(heading: string, shown: string): string {
+  return shown === '' ? '' : `— ${heading} —\n\n${shown}`;
+}
+
+/** Rows whose cells have several lines as one table; a row with a single cell becomes a heading. */
+export function multilineTable(rows: readonly (readonly string[])[]): string {
+  const lines = rows.flatMap((row) => {
     if (row.length === 1) return [[`— ${row[0]} —`]];
     const cells = row.map((cell) => cell.split('\n'));
-    const height = Math.max(...cells.map((lines) => lines.length));
-    return Array.from({ length: height }, (_, line) => cells.map((lines) => lines[line] ?? ''));
+    const height = Math.max(...cells.map((each) => each.length));
+    return Array.from({ length: height }, (_, line) => cells.map((each) => each[line] ?? ''));
   });
-  return `${table(rows)}\n\n${evaluationLegend(sets)}`;
+  return table(lines);
 }

@@ -3,9 +3,9 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Checkpoint } from '../checkpoint.ts';
-import type { RunEvaluation } from '../evaluation/run.ts';
 import { readTextFile, writeFileAtomic } from '../files.ts';
 import type { StageName } from '../stages/stage.ts';
+import type { RunEvaluation } from './run.ts';
 
 const FILE = 'evaluation.json';
 
