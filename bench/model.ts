@@ -3,9 +3,9 @@
  * of each, measured in turn, so that a machine that drifts drifts for all of them.
  */
 
-import { table } from '../src/cli/progress.ts';
 import { type ModelConfig, PRESETS, type PresetName } from '../src/config.ts';
 import { createDecoder } from '../src/decoder.ts';
+import { table } from '../src/format-text.ts';
 import { text } from '../src/i18n.ts';
 import { gptParameters } from '../src/model.ts';
 import { countActiveParameters } from '../src/nn/mixture-of-experts.ts';

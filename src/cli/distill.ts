@@ -12,6 +12,7 @@ import { PRESETS, type PresetName } from '../config.ts';
 import { type DistillRun, type DistillRunOptions, runDistill } from '../distill-run.ts';
 import { UserError } from '../errors.ts';
 import { readTextFile } from '../files.ts';
+import { formatDuration, formatFigure, table } from '../format-text.ts';
 import { type Text, text } from '../i18n.ts';
 import { gptParameters } from '../model.ts';
 import { countParameters, initializeParameters } from '../nn/parameters.ts';
@@ -22,9 +23,9 @@ import { openRuntime } from './device.ts';
 import { addDeviceOptions, type DeviceFlags } from './device-options.ts';
 import { untilInterrupted } from './interrupts.ts';
 import { choice, createCommand, integer, number, parseCommand, runCommand } from './options.ts';
-import { createProgress, formatDuration, type Progress, table } from './progress.ts';
+import { createProgress, type Progress } from './progress.ts';
 import { loadData, stageOfContent } from './training-data.ts';
-import { formatFigure, print, printSamples } from './training-report.ts';
+import { print, printSamples } from './training-report.ts';
 import { loadWriter } from './writer.ts';
 
 interface Options extends DeviceFlags {

@@ -28,11 +28,7 @@ import { STAGES, type StageName } from '../stages/stage.ts';
 import { openRuntime } from './device.ts';
 import { addDeviceOptions, type DeviceFlags } from './device-options.ts';
 import { collect, createCommand, integer, parseCommand, runCommand } from './options.ts';
-<<<<<<< HEAD
 import { addFillOption } from './placeholders.ts';
-import { formatDuration } from './progress.ts';
-=======
->>>>>>> cot
 import { loadData } from './training-data.ts';
 import { loadRewardModel, loadWriter } from './writer.ts';
 

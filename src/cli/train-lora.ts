@@ -9,11 +9,7 @@ import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { DEFAULT_FOLDER, STAGE_FOLDERS } from '../checkpoint.ts';
 import type { SourceText } from '../data/datasets.ts';
-<<<<<<< HEAD
-=======
-import { readTextFile } from '../files.ts';
 import { formatDuration } from '../format-text.ts';
->>>>>>> cot
 import { type Text, text } from '../i18n.ts';
 import { runLora } from '../lora-run.ts';
 import { countParameters } from '../nn/parameters.ts';
@@ -23,14 +19,9 @@ import type { Device } from '../tensor/runtime/node.ts';
 import { openRuntime } from './device.ts';
 import { untilInterrupted } from './interrupts.ts';
 import { choice, createCommand, integer, number, parseCommand, runCommand } from './options.ts';
-<<<<<<< HEAD
 import { addFillOption } from './placeholders.ts';
-import { createProgress, formatDuration, type Progress } from './progress.ts';
-import { loadData, loadOwn } from './training-data.ts';
-=======
 import { createProgress, type Progress } from './progress.ts';
-import { loadData } from './training-data.ts';
->>>>>>> cot
+import { loadData, loadOwn } from './training-data.ts';
 import { describeEvaluation, print, printSamples } from './training-report.ts';
 import { loadWriter } from './writer.ts';
 
