@@ -46,6 +46,11 @@ export interface PipelineOptions {
   readonly verifiers?: readonly string[];
   /** The texts of the stages that have data of their own. */
   readonly data: Readonly<Record<'pretrain' | 'sft' | 'reward' | 'rlvf', SourceText>>;
+  /**
+   * Rows of pretraining, SFT and reward model that are computed at a time, to save memory. Checkpoints and progress do not
+   * depend on it: it changes results by no more than rounding.
+   */
+  readonly microBatchSize?: number;
   /** Train even what is finished. */
   readonly restart: boolean;
   /** Seconds between saves of the state in progress. */

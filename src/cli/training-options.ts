@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os';
 import type { Command } from 'commander';
 import { DEFAULT_FOLDER } from '../checkpoint.ts';
 import { PRESETS, type PresetName } from '../config.ts';
+import { countParts } from '../data/batches.ts';
 import type { SourceText } from '../data/datasets.ts';
 import { DEFAULT_TASK_TYPES, TASK_TYPES, type TaskType } from '../data/generators.ts';
 import { UserError } from '../errors.ts';
@@ -39,6 +40,7 @@ export interface TrainingOptions {
   readonly rlvfAlgorithm: RlvfAlgorithm;
   readonly rlvfIterations?: number;
   readonly batchSize?: number;
+  readonly microBatchSize?: number;
   readonly lr?: number;
   readonly optimizer: OptimizerName;
   readonly seed: number;
@@ -149,6 +151,14 @@ export function addTrainingOptions(command: Command): Command {
   option(
     '--batch-size <n>',
     { zh: '预训练、微调和奖励模型的批大小', en: 'batch size of pretraining, SFT and the reward model' },
+    whole,
+  );
+  option(
+    '--micro-batch-size <n>',
+    {
+      zh: '一次计算多少行：把批切小以省内存，梯度累加后再走一步',
+      en: 'rows computed at a time: cuts batches to save memory, and adds up their gradients',
+    },
     whole,
   );
   option(
@@ -278,6 +288,17 @@ export function recipeOf(options: TrainingOptions): Recipe {
 /** The types of generated tasks; undefined for the default, so that naming it is the same as leaving it out. */
 export function taskTypesOf({ rlvfTasks }: TrainingOptions): readonly TaskType[] | undefined {
   return rlvfTasks?.join() === DEFAULT_TASK_TYPES.join() ? undefined : rlvfTasks;
+}
+
+/** @throws UserError where `--micro-batch-size` does not divide the batch of a stage that trains */
+export function checkMicroBatches(
+  { microBatchSize }: TrainingOptions,
+  skip: ReadonlySet<StageName>,
+  recipe: Recipe,
+): void {
+  for (const stage of ['pretrain', 'sft', 'reward'] as const) {
+    if (!skip.has(stage)) countParts(recipe[stage].batchSize, microBatchSize, STAGE_NAMES[stage]);
+  }
 }
 
 /** @throws UserError where an option is for a stage that another one skips */
