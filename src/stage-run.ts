@@ -6,6 +6,7 @@
 import type { Text } from './i18n.ts';
 import { openMetrics } from './metrics.ts';
 import { loadProgress, saveProgress } from './run-folder.ts';
+import { createLossWatch } from './stages/loss-watch.ts';
 import type { StageIo, StepRecord } from './stages/stage.ts';
 
 /** What the caller shows of one stage. */
@@ -43,6 +44,7 @@ export function openStage(
   let savedAt = performance.now();
   let stepAt = performance.now();
   let loggedStep = stepBefore;
+  const watch = createLossWatch();
   ui.starts(resumed ? stepBefore : undefined);
   const io: StageIo = {
     resumed,
@@ -54,6 +56,8 @@ export function openStage(
       const { step, lr, loss, gradientNorm, figures } = record;
       metrics.log({ stage, step, loss, lr, tokensPerSecond, gradientNorm, ...figures });
       ui.step({ ...record, tokensPerSecond });
+      const warning = watch(step, loss);
+      if (warning) ui.note(warning);
     },
     note: ui.note,
     offer(make) {
