@@ -18,28 +18,23 @@ const TOKENS_PER_EXERCISE_DOCUMENT = 110;
 const TOKENS_PER_EXERCISE = 55;
 const FIXED_SECONDS = 12;
 
+/** What there is to do, and how fast. */
 interface Work {
+  /** What `measureGemm` found, in GFLOP/s. */
+  readonly gflops: number;
   readonly config: ModelConfig;
   readonly recipe: Recipe;
   readonly data: Readonly<Record<'pretrain' | 'sft' | 'reward' | 'rlvf', SourceText>>;
 }
 
-/** Seconds for the stages that are not skipped, at the speed that is measured first. */
-export async function estimateSeconds(
-  options: Work & { readonly runtime: Runtime; readonly skip: ReadonlySet<StageName> },
-): Promise<number> {
-  const seconds = estimateStages({ ...options, gflops: await measureGemm(options.runtime) });
-  return STAGES.reduce(
-    (total, stage) => total + (options.skip.has(stage) ? 0 : seconds[stage]),
-    FIXED_SECONDS,
-  );
+/** Seconds for the stages that are not skipped. */
+export function estimateSeconds({ skip, ...work }: Work & { readonly skip: ReadonlySet<StageName> }): number {
+  const seconds = estimateStages(work);
+  return FIXED_SECONDS + sum(STAGES.map((stage) => (skip.has(stage) ? 0 : seconds[stage])));
 }
 
 /** Seconds for each stage: its floating-point operations over the speed of matrix products. */
-export function estimateStages(
-  options: Work & { readonly gflops: number },
-): Readonly<Record<StageName, number>> {
-  const { config, recipe, data, gflops } = options;
+export function estimateStages({ gflops, config, recipe, data }: Work): Readonly<Record<StageName, number>> {
   const { pretrain, sft, reward, rlhf, dpo, rlvf, grpo, bestOfN } = recipe;
   const text = (source: SourceText): number => source.text.length * TOKENS_PER_CHARACTER;
   const beside = (source: SourceText, tokens: number): number => (source.own ? 0 : tokens);

@@ -7,7 +7,7 @@ import { type Circumstances, type PipelineUi, runPipeline, type StageSummary } f
 import { STAGES } from '../stages/stage.ts';
 import type { Runtime } from '../tensor/index.ts';
 import { openRuntime } from './device.ts';
-import { estimateSeconds } from './estimate.ts';
+import { estimateSeconds, measureGemm } from './estimate.ts';
 import { untilInterrupted } from './interrupts.ts';
 import { describeMachine } from './machine.ts';
 import { warnOfMemory } from './memory.ts';
@@ -44,7 +44,7 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
   const taskTypes = taskTypesOf(options);
   const verifiers = await loadVerifiers(options.verifiers);
   const runtime = await openRuntime(options);
-  const seconds = await estimateSeconds({ runtime, config, recipe, data, skip });
+  const seconds = estimateSeconds({ gflops: await measureGemm(runtime), config, recipe, data, skip });
   print({
     zh: `训练 ${options.preset} 模型：在这台机器上估计约 ${formatDuration(seconds)}（${options.threads} 线程）。可随时按 Ctrl-C，再次运行同一命令会接着训练。`,
     en: `Training the ${options.preset} model: about ${formatDuration(seconds)} on this machine (${options.threads} threads). Press Ctrl-C at any time; the same command goes on from there.`,
