@@ -89,6 +89,8 @@ export interface StageSummary {
   /** Seconds of training, over all runs that it took. */
   readonly seconds: number;
   readonly evaluations: readonly Evaluation[];
+  /** Why it ended before its time, where it did. */
+  readonly stoppedEarly?: Text;
 }
 
 /** Run the stages that are not skipped; resolves to what each did. */
@@ -141,8 +143,11 @@ async function runStage(
   if (finished) {
     // A kill after the checkpoint was written leaves the progress.
     dropProgress(out, stage);
-    const { seconds = 0, evaluations = [] } = finished.extra as Partial<StageSummary>;
-    return { summary: { stage, outcome: 'finished before', seconds, evaluations }, checkpoint: finished };
+    const { seconds = 0, evaluations = [], stoppedEarly } = finished.extra as Partial<StageSummary>;
+    return {
+      summary: { stage, outcome: 'finished before', seconds, evaluations, stoppedEarly },
+      checkpoint: finished,
+    };
   }
   const { config, tokenizer } = start();
   const {
@@ -166,13 +171,14 @@ async function runStage(
   } finally {
     close();
   }
-  const { weights, evaluations } = result;
+  const { weights, evaluations, stoppedEarly } = result;
   checkEvaluations(stage, evaluations);
   const seconds = elapsed();
-  const extra = { fingerprint, seconds, evaluations, seed, settings: recipe[stage], circumstances };
+  const settings = recipe[stage];
+  const extra = { fingerprint, seconds, evaluations, stoppedEarly, seed, settings, circumstances };
   const checkpoint = { params: weights, config, tokenizer, stage, extra };
   finishStage(out, stage, checkpoint);
-  return { summary: { stage, outcome: 'trained', seconds, evaluations }, checkpoint };
+  return { summary: { stage, outcome: 'trained', seconds, evaluations, stoppedEarly }, checkpoint };
 }
 
 /** A finished model of another size is not silently replaced: it may have taken long to train. */

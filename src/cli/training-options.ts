@@ -36,6 +36,7 @@ export interface TrainingOptions {
   readonly rewardEpochs?: number;
   readonly rlhfAlgorithm: RlhfAlgorithm;
   readonly rlhfEpisodes?: number;
+  readonly rlhfMaxKl?: number;
   readonly dpoEpochs?: number;
   readonly rlvfAlgorithm: RlvfAlgorithm;
   readonly rlvfIterations?: number;
@@ -148,6 +149,14 @@ export function addTrainingOptions(command: Command): Command {
     };
     option(flags, description, whole);
   }
+  option(
+    '--rlhf-max-kl <nats>',
+    {
+      zh: 'PPO 在策略离参考模型的 KL（每个回答，奈特）超过它时提前结束（默认 30）',
+      en: 'PPO ends early when the KL of the policy from the reference, in nats a response, is above it (default 30)',
+    },
+    number({ above: 0 }),
+  );
   option(
     '--batch-size <n>',
     { zh: '预训练、微调和奖励模型的批大小', en: 'batch size of pretraining, SFT and the reward model' },
@@ -273,7 +282,12 @@ export function recipeOf(options: TrainingOptions): Recipe {
     sft: { ...recipe.sft, ...rate, ...batch, ...optimizer, ...given('epochs', options.sftEpochs) },
     reward: { ...recipe.reward, ...rate, ...batch, ...given('epochs', options.rewardEpochs) },
     rlhfAlgorithm: options.rlhfAlgorithm,
-    rlhf: { ...recipe.rlhf, ...rate, ...given('episodes', options.rlhfEpisodes) },
+    rlhf: {
+      ...recipe.rlhf,
+      ...rate,
+      ...given('episodes', options.rlhfEpisodes),
+      ...given('maxKl', options.rlhfMaxKl),
+    },
     dpo: { ...recipe.dpo, ...rate, ...given('epochs', options.dpoEpochs) },
     rlvfAlgorithm: options.rlvfAlgorithm,
     rlvf: { ...recipe.rlvf, ...rate, ...given('iterations', options.rlvfIterations) },
@@ -323,7 +337,10 @@ export function checkContradictions(
     const [option, value] = lengths[stage];
     if (value !== undefined) throw contradiction(option, `--skip-${stage}`);
   }
-  const { rlhfAlgorithm, rlvfAlgorithm, rlhfEpisodes, dpoEpochs } = options;
+  const { rlhfAlgorithm, rlvfAlgorithm, rlhfEpisodes, rlhfMaxKl, dpoEpochs } = options;
+  if (rlhfMaxKl !== undefined && skip.has('rlhf')) throw contradiction('--rlhf-max-kl', '--skip-rlhf');
+  if (rlhfMaxKl !== undefined && rlhfAlgorithm !== 'ppo')
+    throw contradiction('--rlhf-max-kl', `--rlhf-algorithm ${rlhfAlgorithm}`);
   const isDpo = rlhfAlgorithm === 'dpo';
   if (rlhfAlgorithm !== RLHF_ALGORITHMS[0] && skip.has('rlhf'))
     throw contradiction(`--rlhf-algorithm ${rlhfAlgorithm}`, '--skip-rlhf');

@@ -116,6 +116,10 @@ export function emptyArray({ dtype, shape }: Spec): NdArray {
   return { dtype, shape, data: allocate(dtype, sizeOf(shape)) };
 }
 
-export function copyArray({ dtype, shape, data }: NdArray): NdArray {
+export function copyArrays(arrays: Readonly<Record<string, NdArray>>): Record<string, NdArray> {
+  return Object.fromEntries(Object.entries(arrays).map(([name, array]) => [name, copyArray(array)]));
+}
+
+function copyArray({ dtype, shape, data }: NdArray): NdArray {
   return { dtype, shape, data: data.slice() };
 }

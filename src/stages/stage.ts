@@ -8,7 +8,7 @@
 import type { ModelConfig } from '../config.ts';
 import { UserError } from '../errors.ts';
 import type { Text } from '../i18n.ts';
-import type { Breakdown, LargestWeight } from '../nn/breakdown.ts';
+import { type Breakdown, type LargestWeight, largestWeight } from '../nn/breakdown.ts';
 import type { StepResult, TrainState } from '../nn/train-step.ts';
 import type { NdArray, Runtime } from '../tensor/index.ts';
 import type { Tokenizer } from '../tokenizer.ts';
@@ -78,6 +78,8 @@ export interface Evaluation {
 export interface StageResult {
   readonly weights: Record<string, NdArray>;
   readonly evaluations: readonly Evaluation[];
+  /** Why the stage ended before its time, with what it had reached until then. */
+  readonly stoppedEarly?: Text;
 }
 
 /** Throws a UserError when a step went wrong, with the tensor where it began: what stands on disk is still good. */
@@ -95,6 +97,20 @@ export function checkStep(
   });
 }
 
+/** The error of a loss that has exploded: it is a number still, but the weights are lost. */
+export function divergenceError(
+  stage: string,
+  { step, loss, median }: { readonly step: number; readonly loss: number; readonly median: number },
+  weights: Readonly<Record<string, NdArray>>,
+): UserError {
+  const { zh, en } = describeWeight(largestWeight(weights));
+  const [now, before] = [loss, median].map((value) => value.toPrecision(3));
+  return new UserError({
+    zh: `阶段 ${stage} 的第 ${step} 步 loss 从 ${before}（中位数）跳到了 ${now}（${zh}）；请调低 --lr 后重新运行，之前的检查点都完好。`,
+    en: `In step ${step} of stage ${stage} the loss jumped to ${now} from a median of ${before} (${en}); lower --lr and run again, earlier checkpoints are intact.`,
+  });
+}
+
 function describeBreakdown({ gradient, largest }: Breakdown): Text {
   const weight = describeWeight(largest);
   if (gradient === undefined) return { zh: `（${weight.zh}）`, en: ` (${weight.en})` };
@@ -105,7 +121,7 @@ function describeBreakdown({ gradient, largest }: Breakdown): Text {
 }
 
 /** Where to look for what went wrong. */
-export function describeWeight({ name, size }: LargestWeight): Text {
+function describeWeight({ name, size }: LargestWeight): Text {
   const value = size.toPrecision(2);
   return { zh: `绝对值最大的权重 ${value} 在 ${name} 中`, en: `the largest weight, ${value}, is in ${name}` };
 }
