@@ -13,6 +13,7 @@ import {
 import { type Text, text } from '../src/i18n.ts';
 import { benchDecode } from './decode.ts';
 import { benchLora } from './lora.ts';
+import { benchModel, showForms } from './model.ts';
 import { benchNanoGpt } from './nanogpt.ts';
 import { benchOptimizers } from './optimizers.ts';
 import { benchServe } from './serve.ts';
@@ -42,6 +43,26 @@ await runCommand(async () => {
     .option('--context <n>', describe('上下文长度', 'context length'), whole, 256)
     .option('--steps <n>', describe('测量的步数', 'steps to measure'), whole, 8)
     .action(async ({ json, ...options }) => show(await benchTrain(options), json));
+  add('model', {
+    zh: '模型的几种结构（多头、分组查询、多查询、混合专家），轮流测：参数、训练、生成',
+    en: 'the forms of the model (multi-head, grouped-query, multi-query, experts), in turn: parameters, training, decoding',
+  })
+    .option(
+      '--preset <name>',
+      describe('模型规模', 'size of the model'),
+      choice(['nano', 'mini', 'small']),
+      'mini',
+    )
+    .option('--batch <n>', describe('训练的批大小', 'batch size of training'), whole, 4)
+    .option('--context <n>', describe('上下文长度', 'context length'), whole, 256)
+    .option('--steps <n>', describe('每轮训练几步', 'training steps a round'), whole, 4)
+    .option('--rounds <n>', describe('轮数', 'rounds'), whole, 3)
+    .option('--num-experts <n>', describe('专家数', 'number of experts'), integer({ min: 2 }), 8)
+    .option('--experts-per-token <n>', describe('每个词元用几个专家', 'experts of a token'), whole, 2)
+    .action(async ({ json, ...options }) => {
+      const forms = await benchModel(options);
+      console.log(json ? JSON.stringify(forms) : showForms(forms));
+    });
   add('decode', { zh: '带 KV 缓存的逐词元生成', en: 'token by token with a KV cache' })
     .option('--batch <n>', describe('同时生成的序列数', 'sequences at a time'), whole, 1)
     .action(async ({ json, ...options }) => show(await benchDecode(options), json));

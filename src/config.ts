@@ -29,6 +29,10 @@ export interface ModelConfig {
   readonly ropeBase: number;
   /** Probability of dropping an activation while training, in [0, 1). */
   readonly dropout: number;
+  /** Feed-forward layers of a block, the experts, at least 2; undefined: one, which every token goes through. */
+  readonly numExperts?: number;
+  /** How many experts each token goes through. */
+  readonly numExpertsPerToken?: number;
 }
 
 export type PresetName = 'nano' | 'mini' | 'small';
@@ -90,6 +94,8 @@ const schema = z.strictObject({
   activation: z.enum(['gelu', 'swiglu']),
   ropeBase: z.number().gt(1),
   dropout: z.number().min(0).lt(1),
+  numExperts: z.int().min(2).optional(),
+  numExpertsPerToken: count.optional(),
 });
 
 const WORDS = { norm: 'layernorm, rmsnorm', activation: 'gelu, swiglu' };
@@ -104,6 +110,8 @@ function requirement(field: string): Text {
       return { zh: '必须是大于 1 的数', en: 'must be a number above 1' };
     case 'dropout':
       return { zh: '必须是不小于 0 且小于 1 的数', en: 'must be a number of at least 0 and below 1' };
+    case 'numExperts':
+      return { zh: '必须是不小于 2 的整数', en: 'must be a whole number of at least 2' };
     default:
       return { zh: '必须是正整数', en: 'must be a positive whole number' };
   }
@@ -111,7 +119,7 @@ function requirement(field: string): Text {
 
 /** The contradictions between fields that are valid one by one. */
 function findContradiction(config: ModelConfig): Text | undefined {
-  const { hiddenSize, numHeads, numKvHeads, vocabSize } = config;
+  const { hiddenSize, numHeads, numKvHeads, vocabSize, numExperts, numExpertsPerToken } = config;
   if (hiddenSize % numHeads !== 0) {
     return {
       zh: `hiddenSize ${hiddenSize} 不能被 numHeads ${numHeads} 整除；请修改其中一个`,
@@ -128,6 +136,18 @@ function findContradiction(config: ModelConfig): Text | undefined {
     return {
       zh: `numHeads ${numHeads} 不能被 numKvHeads ${numKvHeads} 整除；请修改其中一个`,
       en: `numHeads ${numHeads} is not divisible by numKvHeads ${numKvHeads}; change one of them`,
+    };
+  }
+  if ((numExperts === undefined) !== (numExpertsPerToken === undefined)) {
+    return {
+      zh: 'numExperts 和 numExpertsPerToken 只给了一个；请两个都给，或都不给',
+      en: 'only one of numExperts and numExpertsPerToken is given; give both or neither',
+    };
+  }
+  if (numExperts !== undefined && numExpertsPerToken! > numExperts) {
+    return {
+      zh: `numExpertsPerToken ${numExpertsPerToken} 大于 numExperts ${numExperts}；请修改其中一个`,
+      en: `numExpertsPerToken ${numExpertsPerToken} is more than numExperts ${numExperts}; change one of them`,
     };
   }
   if (vocabSize < 6 + 256) {

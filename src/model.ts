@@ -4,7 +4,8 @@
  * A decoder-only transformer (Vaswani et al. 2017; Radford et al. 2019): token embeddings, a stack of blocks that each
  * attend and then transform, a last normalisation, and one score per vocabulary entry. Positions enter by rotation
  * (Su et al. 2021). With `norm: 'layernorm', activation: 'gelu'` it is GPT-NeoX with sequential residuals; with
- * `norm: 'rmsnorm', activation: 'swiglu'` and fewer key/value heads it is Llama.
+ * `norm: 'rmsnorm', activation: 'swiglu'` and fewer key/value heads it is Llama; with `numExperts`, each block has several
+ * feed-forward layers of which a token uses a few (`nn/mixture-of-experts.ts`).
  *
  * Legend: B batch, T time (tokens), P past (cached tokens), C channels (`hiddenSize`), H query heads, G key/value heads,
  * D width of a head, V vocabulary.
@@ -12,6 +13,7 @@
 
 import type { ModelConfig } from './config.ts';
 import { dropout, LayerNorm, Linear, RmsNorm, silu } from './nn/layers.ts';
+import { MixtureOfExperts, type Transformed } from './nn/mixture-of-experts.ts';
 import { listParameters, type ParameterSpec, type Parameters } from './nn/parameters.ts';
 import {
   arange,
@@ -143,9 +145,10 @@ export class FeedForward {
     });
   }
 
-  forward(x: Tensor): Tensor {
-    const wide = this.linear1.forward(x); // [B, T, 4C]
-    return this.linear2.forward(this.gate ? silu(this.gate.forward(x)).mul(wide) : gelu(wide));
+  forward(x: Tensor): Transformed {
+    const wide = this.linear1.forward(x); // [..., 4C]
+    const bent = this.gate ? silu(this.gate.forward(x)).mul(wide) : gelu(wide);
+    return { output: this.linear2.forward(bent) };
   }
 }
 
@@ -154,18 +157,22 @@ export class TransformerBlock {
   readonly attention_norm: LayerNorm | RmsNorm;
   readonly attention: CausalSelfAttention;
   readonly feed_forward_norm: LayerNorm | RmsNorm;
-  readonly feed_forward: FeedForward;
+  readonly feed_forward: FeedForward | MixtureOfExperts;
   readonly dropoutRate: number;
 
   constructor(parameters: Parameters, config: ModelConfig) {
     this.attention_norm = norm(parameters.at('attention_norm'), config);
     this.attention = new CausalSelfAttention(parameters.at('attention'), config);
     this.feed_forward_norm = norm(parameters.at('feed_forward_norm'), config);
-    this.feed_forward = new FeedForward(parameters.at('feed_forward'), config);
+    this.feed_forward = feedForward(parameters.at('feed_forward'), config);
     this.dropoutRate = config.dropout;
   }
 
-  forward(x: Tensor, context: Context, block: number): { x: Tensor } & KeysValues {
+  forward(
+    x: Tensor,
+    context: Context,
+    block: number,
+  ): { x: Tensor } & KeysValues & Pick<Transformed, 'balance'> {
     const key = (site: number): Tensor | undefined => context.dropoutKey?.add(2 * block + site);
     const { output, keys, values } = this.attention.forward(
       this.attention_norm.forward(x),
@@ -173,9 +180,21 @@ export class TransformerBlock {
       context.past?.[block],
     );
     const attended = x.add(dropout(output, this.dropoutRate, key(1)));
-    const transformed = this.feed_forward.forward(this.feed_forward_norm.forward(attended));
-    return { x: attended.add(dropout(transformed, this.dropoutRate, key(2))), keys, values };
+    const { output: transformed, balance } = this.feed_forward.forward(
+      this.feed_forward_norm.forward(attended),
+    );
+    return { x: attended.add(dropout(transformed, this.dropoutRate, key(2))), keys, values, balance };
   }
+}
+
+/** What the model makes of tokens. */
+export interface Hidden {
+  /** The last hidden states `[B, T, C]`. */
+  readonly hidden: Tensor;
+  /** Keys and values of every block. */
+  readonly cache: readonly KeysValues[];
+  /** Mean balancing loss of the blocks' experts, a scalar, to be added in training; undefined without experts. */
+  readonly balance: Tensor | undefined;
 }
 
 /** The whole model. */
@@ -197,11 +216,8 @@ export class GPT {
     this.norm = norm(parameters.at('norm'), config);
   }
 
-  /**
-   * Token ids int32 `[B, T]` to the last hidden states `[B, T, C]` and the keys and values of every block. Without a
-   * context: positions `0 .. T-1`, causal mask.
-   */
-  forward(tokens: Tensor, context: Partial<Context> = {}): { hidden: Tensor; cache: readonly KeysValues[] } {
+  /** From token ids int32 `[B, T]`. Without a context: positions `0 .. T-1`, causal mask. */
+  forward(tokens: Tensor, context: Partial<Context> = {}): Hidden {
     const [B, T] = tokens.shape;
     const complete: Context = {
       ...context,
@@ -209,13 +225,16 @@ export class GPT {
       mask: context.mask ?? causalMask(T),
     };
     const cache: KeysValues[] = [];
+    const balances: Tensor[] = [];
     let x = dropout(gather(this.embedding, tokens), this.config.dropout, context.dropoutKey); // [B, T, C]
     this.blocks.forEach((block, i) => {
-      const { x: next, keys, values } = block.forward(x, complete, i);
+      const { x: next, keys, values, balance } = block.forward(x, complete, i);
       x = next;
       cache.push({ keys, values });
+      if (balance) balances.push(balance);
     });
-    return { hidden: this.norm.forward(x), cache };
+    const total = balances.length > 0 ? balances.reduce((a, b) => a.add(b)) : undefined;
+    return { hidden: this.norm.forward(x), cache, balance: total?.div(balances.length) };
   }
 
   /** Scores of the next token `[M, V]` from hidden states `[..., C]`: the embedding table read the other way round. */
@@ -232,14 +251,15 @@ export function gptParameters(config: ModelConfig): Record<string, ParameterSpec
 }
 
 /**
- * The matrices inside the blocks by name, each with the widths of those that stand side by side in it: queries, keys and
+ * The matrices inside the blocks by name (but for routers, which score experts as the embedding scores tokens), each with the widths of those that stand side by side in it: queries, keys and
  * values in `c_attn`.
  */
 export function hiddenMatrices(config: ModelConfig): Record<string, readonly number[]> {
   const { hiddenSize, numHeads, numKvHeads } = config;
   const keys = (hiddenSize / numHeads) * numKvHeads;
   const inBlocks = Object.entries(gptParameters(config)).filter(
-    ([name, { shape }]) => name.startsWith('blocks.') && shape.length === 2,
+    ([name, { shape }]) =>
+      name.startsWith('blocks.') && shape.length === 2 && !name.endsWith('router.weight'),
   );
   return Object.fromEntries(
     inBlocks.map(([name, { shape }]) => [
@@ -247,6 +267,14 @@ export function hiddenMatrices(config: ModelConfig): Record<string, readonly num
       name.endsWith('c_attn.weight') ? [hiddenSize, keys, keys] : [shape[1]],
     ]),
   );
+}
+
+function feedForward(parameters: Parameters, config: ModelConfig): FeedForward | MixtureOfExperts {
+  const { hiddenSize, numExperts, numExpertsPerToken } = config;
+  if (numExperts === undefined || numExpertsPerToken === undefined)
+    return new FeedForward(parameters, config);
+  const shape = { hiddenSize, numExperts, numExpertsPerToken };
+  return new MixtureOfExperts(parameters, shape, (expert) => new FeedForward(expert, config));
 }
 
 function norm(parameters: Parameters, config: ModelConfig): LayerNorm | RmsNorm {

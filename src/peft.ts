@@ -14,7 +14,9 @@ import type { NdArray } from './tensor/index.ts';
 /** What Hugging Face calls the form of a model. */
 export type Architecture = 'gpt_neox' | 'llama' | 'my_llm';
 
-export function architectureOf({ norm, activation, numHeads, numKvHeads }: ModelConfig): Architecture {
+export function architectureOf(config: ModelConfig): Architecture {
+  const { norm, activation, numHeads, numKvHeads, numExperts } = config;
+  if (numExperts !== undefined) return 'my_llm';
   if (norm === 'rmsnorm' && activation === 'swiglu') return 'llama';
   return norm === 'layernorm' && activation === 'gelu' && numHeads === numKvHeads ? 'gpt_neox' : 'my_llm';
 }
@@ -75,13 +77,14 @@ interface PeftLayer {
 /** Their layers for ours at a path such as `blocks.0.attention.c_attn`, which has `outputSize` outputs. */
 function peftLayers(config: ModelConfig, path: string, outputSize: number): PeftLayer[] {
   const architecture = architectureOf(config);
+  const range = (start: number, length: number): number[] => Array.from({ length }, (_, i) => start + i);
+  if (architecture === 'my_llm')
+    return [{ name: path.replace('blocks', BLOCKS.my_llm), columns: range(0, outputSize) }];
   const [, block, target] = /^blocks\.(\d+)\..*?(\w+)$/.exec(path)!;
   const names = LAYERS[architecture][target as TargetModule]!.map(
     (layer) => `${BLOCKS[architecture]}.${block}.${layer}`,
   );
-  const range = (start: number, length: number): number[] => Array.from({ length }, (_, i) => start + i);
-  if (target !== 'c_attn' || architecture === 'my_llm')
-    return [{ name: names[0], columns: range(0, outputSize) }];
+  if (target !== 'c_attn') return [{ name: names[0], columns: range(0, outputSize) }];
   const { numHeads: H, numKvHeads: G, hiddenSize } = config;
   const D = hiddenSize / H;
   if (architecture === 'llama') {

@@ -186,8 +186,9 @@ function refuseOtherModel({ config, out, skip }: PipelineOptions): void {
   for (const stage of STAGES.filter((each) => !skip.has(each))) {
     const found = findStage(out, stage)?.config;
     if (!found) continue;
-    const { vocabSize: _, ...wanted } = config;
-    if (Object.entries(wanted).every(([key, value]) => found[key as keyof ModelConfig] === value)) continue;
+    const fields = new Set([...Object.keys(config), ...Object.keys(found)] as (keyof ModelConfig)[]);
+    fields.delete('vocabSize');
+    if ([...fields].every((field) => found[field] === config[field])) continue;
     const folder = checkpointFolder(out, stage);
     throw new UserError({
       zh: `${folder} 里是另一种规模的模型；请用 --out 指定别的文件夹，或加 --restart 覆盖它。`,

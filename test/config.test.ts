@@ -45,6 +45,13 @@ test('a wrong configuration names the file, the field and the fix', () => {
     [{ ...PRESETS.nano, numHeads: 4, numKvHeads: 3 }, /numHeads 4 is not divisible by numKvHeads 3/],
     [{ ...PRESETS.nano, numHeads: 2, numKvHeads: 4 }, /numHeads 2 is not divisible by numKvHeads 4/],
     [{ ...PRESETS.nano, vocabSize: 100 }, /vocabSize 100.*at least 262/],
+    [{ ...PRESETS.nano, numExperts: 1, numExpertsPerToken: 1 }, /numExperts.*at least 2, it is 1/],
+    [{ ...PRESETS.nano, numExperts: 4 }, /only one of numExperts and numExpertsPerToken/],
+    [{ ...PRESETS.nano, numExpertsPerToken: 2 }, /only one of numExperts and numExpertsPerToken/],
+    [
+      { ...PRESETS.nano, numExperts: 4, numExpertsPerToken: 5 },
+      /numExpertsPerToken 5 is more than numExperts 4/,
+    ],
   ];
   for (const [json, message] of cases) {
     expect(() => parseModelConfig(json, 'c.json')).toThrow(UserError);

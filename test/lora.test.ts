@@ -50,6 +50,11 @@ const LLAMA: ModelConfig = { ...CONFIG, norm: 'rmsnorm', activation: 'swiglu', n
 const FORMS: readonly (readonly [string, ModelConfig, LoraOptions])[] = [
   ['GPT-NeoX', CONFIG, { ...ATTENTION, targetModules: ['c_attn', 'c_proj', 'linear1', 'linear2'] }],
   ['Llama', LLAMA, { ...ATTENTION, alpha: 4, targetModules: TARGET_MODULES }],
+  [
+    'a mixture of experts',
+    { ...LLAMA, numExperts: 3, numExpertsPerToken: 2 },
+    { ...ATTENTION, alpha: 4, targetModules: TARGET_MODULES },
+  ],
 ];
 const IDS = tensor([7, 300, 12, 55, 90, 271], [2, 3], 'int32');
 const answering = (answer: (i: number) => string): SftData => {

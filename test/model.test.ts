@@ -40,6 +40,11 @@ const VARIANTS: Record<string, ModelConfig> = {
   'grouped-query': { ...TINY, numKvHeads: 2 },
   'multi-query': { ...TINY, numKvHeads: 1 },
   llama: { ...TINY, numKvHeads: 2, norm: 'rmsnorm', activation: 'swiglu' },
+  'mixture of experts': { ...TINY, numExperts: 4, numExpertsPerToken: 2 },
+  'llama with experts, one a token': {
+    ...{ ...TINY, numKvHeads: 2, norm: 'rmsnorm', activation: 'swiglu' },
+    ...{ numExperts: 3, numExpertsPerToken: 1 },
+  },
 };
 
 /** Weights large enough that every part of the model matters. */

@@ -3,8 +3,8 @@
 import { availableParallelism } from 'node:os';
 import type { Command } from 'commander';
 import { DEFAULT_FOLDER } from '../checkpoint.ts';
-import { PRESETS, type PresetName } from '../config.ts';
 import { countParts } from '../data/batches.ts';
+import { type ModelConfig, PRESETS, type PresetName } from '../config.ts';
 import type { SourceText } from '../data/datasets.ts';
 import { DEFAULT_TASK_TYPES, TASK_TYPES, type TaskType } from '../data/generators.ts';
 import { UserError } from '../errors.ts';
@@ -26,6 +26,8 @@ import { DATA_STAGES, type DataStage } from './training-data.ts';
 /** Options of a training run, as commander names them. */
 export interface TrainingOptions {
   readonly preset: PresetName;
+  readonly numExperts?: number;
+  readonly expertsPerToken?: number;
   readonly skipPretrain?: boolean;
   readonly skipSft?: boolean;
   readonly skipReward?: boolean;
@@ -54,6 +56,9 @@ export interface TrainingOptions {
   readonly restart?: boolean;
   readonly saveInterval: number;
 }
+
+/** As in Mixtral (Jiang et al. 2024). */
+const EXPERTS_PER_TOKEN = 2;
 
 const ALGORITHM_NAMES: Readonly<Record<RlhfAlgorithm | RlvfAlgorithm, string>> = {
   ppo: 'PPO',
@@ -95,6 +100,22 @@ export function addTrainingOptions(command: Command): Command {
     { zh: '模型规模：nano、mini 或 small', en: 'size of the model: nano, mini or small' },
     choice(Object.keys(PRESETS) as PresetName[]),
     'mini',
+  );
+  option(
+    '--num-experts <n>',
+    {
+      zh: '混合专家：每个块有这么多个前馈层，每个词元只用其中几个（默认：只有一个，没有路由）',
+      en: 'mixture of experts: so many feed-forward layers a block, of which a token uses a few (default: one, and no router)',
+    },
+    integer({ min: 2 }),
+  );
+  option(
+    '--experts-per-token <n>',
+    {
+      zh: `每个词元用几个专家，要有 --num-experts（默认 ${EXPERTS_PER_TOKEN}）`,
+      en: `experts that a token uses, with --num-experts (default ${EXPERTS_PER_TOKEN})`,
+    },
+    whole,
   );
   for (const stage of STAGES) {
     command.option(
@@ -257,6 +278,28 @@ const SKIP_OPTIONS = {
   rlhf: 'skipRlhf',
   rlvf: 'skipRlvf',
 } as const satisfies Record<StageName, keyof TrainingOptions>;
+
+/**
+ * The shape of the model: a preset's, with experts if they were asked for.
+ * @throws UserError where the numbers of experts contradict each other
+ */
+export function configOf({ preset, numExperts, expertsPerToken }: TrainingOptions): ModelConfig {
+  if (numExperts === undefined) {
+    if (expertsPerToken === undefined) return PRESETS[preset];
+    throw new UserError({
+      zh: '--experts-per-token 只用于混合专家；请加上 --num-experts，或去掉它。',
+      en: '--experts-per-token is for a mixture of experts; add --num-experts, or remove it.',
+    });
+  }
+  const numExpertsPerToken = expertsPerToken ?? EXPERTS_PER_TOKEN;
+  if (numExpertsPerToken > numExperts) {
+    throw new UserError({
+      zh: `--experts-per-token ${numExpertsPerToken} 大于 --num-experts ${numExperts}；请修改其中一个。`,
+      en: `--experts-per-token ${numExpertsPerToken} is more than --num-experts ${numExperts}; change one of them.`,
+    });
+  }
+  return { ...PRESETS[preset], numExperts, numExpertsPerToken };
+}
 
 /** The recipe of a preset with the options that were given. */
 export function recipeOf(options: TrainingOptions): Recipe {

@@ -1,7 +1,6 @@
 /** @file A training run in a terminal: what `npm start` and `npm run train` share. */
 
 import type { Checkpoint } from '../checkpoint.ts';
-import { PRESETS } from '../config.ts';
 import type { SourceText } from '../data/datasets.ts';
 import { type Circumstances, type PipelineUi, runPipeline, type StageSummary } from '../pipeline.ts';
 import { STAGES } from '../stages/stage.ts';
@@ -16,6 +15,7 @@ import { type DataStage, loadData } from './training-data.ts';
 import {
   checkContradictions,
   checkMicroBatches,
+  configOf,
   recipeOf,
   skippedStages,
   type TrainingOptions,
@@ -37,7 +37,7 @@ export interface TrainingResult {
 export async function runTraining(options: TrainingOptions): Promise<TrainingResult> {
   const skip = skippedStages(options);
   const recipe = recipeOf(options);
-  const config = PRESETS[options.preset];
+  const config = configOf(options);
   const data = loadData(options.data);
   checkContradictions(options, skip, data);
   checkMicroBatches(options, skip, recipe);

@@ -9,7 +9,8 @@
  *
  *     g = Σ wᵢ gᵢ / Σ wᵢ
  *
- * which is the gradient of the whole batch, but for rounding. One graph adds a part's gradients to the sums, and another
+ * which is the gradient of the whole batch, but for rounding (where there are experts, they are balanced within each part).
+ * One graph adds a part's gradients to the sums, and another
  * takes the step; where the batch is one part, it is the ordinary step of `train-step.ts`.
  */
 

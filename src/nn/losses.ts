@@ -1,6 +1,28 @@
 /** @file Pure functions from scores to losses, shared by the stages. */
 
-import { abs, crossEntropy, exp, log, maximum, minimum, neg, type Tensor } from '../tensor/index.ts';
+import {
+  abs,
+  crossEntropy,
+  exp,
+  log,
+  logSoftmax,
+  maximum,
+  minimum,
+  neg,
+  type Tensor,
+} from '../tensor/index.ts';
+import { BALANCE_WEIGHT } from './mixture-of-experts.ts';
+import type { LossAndMetrics } from './train-step.ts';
+
+/** A loss, and the balancing loss of a model with experts beside it, which is reported too. */
+export function withBalance(
+  loss: Tensor,
+  balance: Tensor | undefined,
+  metrics: Readonly<Record<string, Tensor>> = {},
+): LossAndMetrics {
+  if (!balance) return { loss, metrics };
+  return { loss: loss.add(balance.mul(BALANCE_WEIGHT)), metrics: { ...metrics, balance } };
+}
 
 /** Mean of `values` where `mask` is 1; 0 (not NaN) when the mask is empty. Both of one shape. */
 export function maskedMean(values: Tensor, mask: Tensor): Tensor {
@@ -27,4 +49,12 @@ export function tokenLogProbabilities(logits: Tensor, targets: Tensor): Tensor {
 export function entropyOf(logits: Tensor, targets: Tensor): Tensor {
   const { logProbabilities } = crossEntropy(logits, targets.reshape([targets.size]));
   return neg(exp(logProbabilities).mul(logProbabilities).sum(-1));
+}
+
+/** `KL(p || q) = Σ p (log p - log q)` of the distributions of each row of logits: `[M, V]` twice to `[M]`, in nats. */
+export function klDivergence(pLogits: Tensor, qLogits: Tensor): Tensor {
+  const logP = logSoftmax(pLogits);
+  return exp(logP)
+    .mul(logP.sub(logSoftmax(qLogits)))
+    .sum(-1);
 }

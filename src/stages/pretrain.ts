@@ -15,6 +15,7 @@ import { countParts, epochOrder, planBatches, splitRows } from '../data/batches.
 import { countRows, cutRows, packDocuments } from '../data/pack.ts';
 import { GPT, gptParameters, hiddenMatrices } from '../model.ts';
 import { createAccumulatingTrainer } from '../nn/gradient-accumulation.ts';
+import { withBalance } from '../nn/losses.ts';
 import { learningRateAt, type OptimizerName } from '../nn/optimizer.ts';
 import { bindParameters, initializeParameters } from '../nn/parameters.ts';
 import { createTrainState, type LossFunction } from '../nn/train-step.ts';
@@ -52,12 +53,13 @@ export interface PretrainData {
   readonly heldOut: readonly string[];
 }
 
-/** Mean next-token cross entropy in nats over `ids`, `targets` int32 `[B, T]`. */
+/** Mean next-token cross entropy in nats over `ids`, `targets` int32 `[B, T]`, and the balancing loss of experts. */
 export function pretrainLoss(config: ModelConfig): LossFunction {
   return (weights, { ids, targets, dropoutKey }) => {
     const model = new GPT(bindParameters(weights), config);
-    const { hidden } = model.forward(ids, { dropoutKey });
-    return { loss: crossEntropy(model.logits(hidden), targets.reshape([targets.size])).losses.mean() };
+    const { hidden, balance } = model.forward(ids, { dropoutKey });
+    const { losses } = crossEntropy(model.logits(hidden), targets.reshape([targets.size]));
+    return withBalance(losses.mean(), balance);
   };
 }
 
@@ -121,7 +123,7 @@ export async function pretrain(
       tokens: B * T,
       lr,
       ...result,
-      figures: { epoch: epoch + 1 },
+      figures: { epoch: epoch + 1, ...result.metrics },
     });
     io.offer(() => saveTrainState(trainer.state, { before }));
   }

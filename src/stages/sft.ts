@@ -16,7 +16,7 @@ import { type PackedRow, packConversations, stackRows } from '../data/pack.ts';
 import type { Text } from '../i18n.ts';
 import { GPT, hiddenMatrices, MASKED } from '../model.ts';
 import { createAccumulatingTrainer } from '../nn/gradient-accumulation.ts';
-import { maskedMean } from '../nn/losses.ts';
+import { maskedMean, withBalance } from '../nn/losses.ts';
 import { learningRateAt, type OptimizerName } from '../nn/optimizer.ts';
 import { bindParameters, type Parameters } from '../nn/parameters.ts';
 import { createTrainState, type LossFunction } from '../nn/train-step.ts';
@@ -24,6 +24,7 @@ import {
   arange,
   createRandom,
   crossEntropy,
+  type Executable,
   equal,
   foldSeed,
   greater,
@@ -78,7 +79,7 @@ export function conversationMask(segments: Tensor): Tensor {
 }
 
 /**
- * Mean cross entropy over the assistant's tokens; all inputs `[B, T]`, `lossMask` 1 where the target is trained on.
+ * Mean cross entropy over the assistant's tokens, and the balancing loss of experts; all inputs `[B, T]`, `lossMask` 1 where the target is trained on.
  *
  * @param bind makes the parameters of the model from the weights that are trained: these alone, unless others are frozen
  */
@@ -88,9 +89,11 @@ export function sftLoss(
 ): LossFunction {
   return (weights, { ids, targets, lossMask, positions, segments, dropoutKey }) => {
     const model = new GPT(bind(weights, dropoutKey), config);
-    const { hidden } = model.forward(ids, { positions, mask: conversationMask(segments), dropoutKey });
+    const mask = conversationMask(segments);
+    const { hidden, balance } = model.forward(ids, { positions, mask, dropoutKey });
     const { losses } = crossEntropy(model.logits(hidden), targets.reshape([targets.size]));
-    return { loss: maskedMean(losses, lossMask.reshape([lossMask.size])), weight: lossMask.sum() };
+    const loss = maskedMean(losses, lossMask.reshape([lossMask.size]));
+    return { ...withBalance(loss, balance), weight: lossMask.sum() };
   };
 }
 
@@ -173,7 +176,7 @@ export async function supervisedFineTune(
       tokens: B * T,
       lr,
       ...result,
-      figures: { epoch: epoch + 1 },
+      figures: { epoch: epoch + 1, ...result.metrics },
     });
     io.offer(() => saveTrainState(trainer.state, { before }));
   }
@@ -211,19 +214,34 @@ export async function evaluateSft(options: {
       return { losses: crossEntropy(model.logits(hidden), targets.reshape([B * T])).losses };
     }),
   );
-  let total = 0;
+  const { losses } = await meansOverTargets(executable, rows, B);
+  await executable.release();
+  return losses;
+}
+
+/**
+ * Means over all that is learned in some rows.
+ * @param executable reads a batch of B rows; each of its outputs `[B * T]` has a number for each place
+ */
+export async function meansOverTargets(
+  executable: Executable,
+  rows: readonly PackedRow[],
+  B: number,
+): Promise<Record<string, number>> {
+  const T = rows[0].ids.length;
+  const totals: Record<string, number> = {};
   let count = 0;
   for (let start = 0; start < rows.length; start += B) {
     const part = [...rows.slice(start, start + B), ...emptyRows(B, T)].slice(0, B);
     const batch = sftBatch(part, keyOf(0, 0));
-    const { losses } = await executable.run(batch);
-    for (let i = 0; i < B * T; i++) {
-      total += Number(losses.data[i]) * Number(batch.lossMask.data[i]);
-      count += Number(batch.lossMask.data[i]);
+    const { data: mask } = batch.lossMask;
+    for (const [name, { data }] of Object.entries(await executable.run(batch))) {
+      totals[name] ??= 0;
+      for (let i = 0; i < B * T; i++) totals[name] += Number(data[i]) * Number(mask[i]);
     }
+    for (let i = 0; i < B * T; i++) count += Number(mask[i]);
   }
-  await executable.release();
-  return total / count;
+  return Object.fromEntries(Object.entries(totals).map(([name, total]) => [name, total / count]));
 }
 
 /** Rows in which nothing is learned. */
