@@ -47,6 +47,11 @@ export interface PipelineOptions {
   readonly verifiers?: readonly string[];
   /** The texts of the stages that have data of their own. */
   readonly data: Readonly<Record<'pretrain' | 'sft' | 'reward' | 'rlvf', SourceText>>;
+  /**
+   * Rows of pretraining, SFT and reward model that are computed at a time, to save memory. Checkpoints and progress do not
+   * depend on it: it changes results by no more than rounding.
+   */
+  readonly microBatchSize?: number;
   /** Train even what is finished. */
   readonly restart: boolean;
   /** Seconds between saves of the state in progress. */
@@ -85,6 +90,8 @@ export interface StageSummary {
   /** Seconds of training, over all runs that it took. */
   readonly seconds: number;
   readonly evaluations: readonly Evaluation[];
+  /** Why it ended before its time, where it did. */
+  readonly stoppedEarly?: Text;
 }
 
 /** Run the stages that are not skipped; resolves to what each did. */
@@ -138,8 +145,11 @@ async function runStage(
   if (finished) {
     // A kill after the checkpoint was written leaves the progress.
     dropProgress(out, stage);
-    const { seconds = 0, evaluations = [] } = finished.extra as Partial<StageSummary>;
-    return { summary: { stage, outcome: 'finished before', seconds, evaluations }, checkpoint: finished };
+    const { seconds = 0, evaluations = [], stoppedEarly } = finished.extra as Partial<StageSummary>;
+    return {
+      summary: { stage, outcome: 'finished before', seconds, evaluations, stoppedEarly },
+      checkpoint: finished,
+    };
   }
   const { config, tokenizer } = start();
   setRunAside(out);
@@ -164,20 +174,21 @@ async function runStage(
   } finally {
     close();
   }
-  const { weights, evaluations } = result;
+  const { weights, evaluations, stoppedEarly } = result;
   checkEvaluations(stage, evaluations);
   const seconds = elapsed();
   const extra = {
     fingerprint,
     seconds,
     evaluations,
+    stoppedEarly,
     seed,
     settings: settingsOf(stage, recipe),
     circumstances,
   };
   const checkpoint = { params: weights, config, tokenizer, stage, extra };
   finishStage(out, stage, checkpoint);
-  return { summary: { stage, outcome: 'trained', seconds, evaluations }, checkpoint };
+  return { summary: { stage, outcome: 'trained', seconds, evaluations, stoppedEarly }, checkpoint };
 }
 
 /** A finished model of another size is not silently replaced: it may have taken long to train. */

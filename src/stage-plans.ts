@@ -78,7 +78,7 @@ const ANSWERS_AT_A_TIME = 32;
 
 /** How each stage is trained; `need` gives the checkpoint of an earlier one. */
 export function planStages(
-  { config, recipe, seed, out, data, taskTypes, verifiers }: PipelineOptions,
+  { config, recipe, seed, out, data, taskTypes, verifiers, microBatchSize }: PipelineOptions,
   need: (stage: StageName) => Checkpoint,
 ): Readonly<Record<StageName, () => StagePlan>> {
   const documents = pretrainDocuments(data.pretrain);
@@ -103,7 +103,11 @@ export function planStages(
           return { tokenizer, config: { ...config, vocabSize: tokenizer.vocabSize } };
         },
         train: (context) =>
-          pretrain(context, { documents: documents.train, heldOut: documents.heldOut, generate }, settings),
+          pretrain(
+            context,
+            { documents: documents.train, heldOut: documents.heldOut, generate },
+            { ...settings, microBatchSize },
+          ),
       };
     },
     sft() {
@@ -116,7 +120,8 @@ export function planStages(
       return {
         dependsOn: [fingerprint('pretrain'), { ...recipe.sft, taskTypes: typesFor(data.sft) }, data.sft],
         start: () => need('pretrain'),
-        train: (context) => supervisedFineTune(context, need('pretrain').params, chatData, settings),
+        train: (context) =>
+          supervisedFineTune(context, need('pretrain').params, chatData, { ...settings, microBatchSize }),
       };
     },
     reward() {
@@ -129,7 +134,12 @@ export function planStages(
         dependsOn: [fingerprint('sft'), recipe.reward, data.reward, data.sft],
         start: () => need('sft'),
         train: (context) =>
-          trainRewardModel(context, need('sft').params, { ...pairData, generate }, settings),
+          trainRewardModel(
+            context,
+            need('sft').params,
+            { ...pairData, generate },
+            { ...settings, microBatchSize },
+          ),
       };
     },
     rlhf() {

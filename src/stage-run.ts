@@ -5,8 +5,10 @@
 
 import type { Text } from './i18n.ts';
 import { openMetrics } from './metrics.ts';
+import { unprefixed } from './nn/names.ts';
 import { loadProgress, saveProgress } from './run-folder.ts';
-import type { StageIo, StepRecord } from './stages/stage.ts';
+import { createLossWatch, type Verdict } from './stages/loss-watch.ts';
+import { divergenceError, type StageIo, type StepRecord } from './stages/stage.ts';
 
 /** What the caller shows of one stage. */
 export interface StageUi {
@@ -43,6 +45,8 @@ export function openStage(
   let savedAt = performance.now();
   let stepAt = performance.now();
   let loggedStep = stepBefore;
+  const watch = createLossWatch(resumed?.state['usualLosses'] as readonly number[] | undefined);
+  let diverged: Verdict['diverged'];
   ui.starts(resumed ? stepBefore : undefined);
   const io: StageIo = {
     resumed,
@@ -54,15 +58,20 @@ export function openStage(
       const { step, lr, loss, gradientNorm, figures } = record;
       metrics.log({ stage, step, loss, lr, tokensPerSecond, gradientNorm, ...figures });
       ui.step({ ...record, tokensPerSecond });
+      const verdict = watch.see(step, loss);
+      if (verdict.note) ui.note(verdict.note);
+      diverged = verdict.diverged;
     },
     note: ui.note,
     offer(make) {
+      // Before anything is saved: what stands on disk is good.
+      if (diverged) throw divergenceError(stage, diverged, unprefixed('weights', make().tensors));
       const due = performance.now() - savedAt >= saveInterval * 1000;
       if (!due && !ui.interrupted) return;
       const { tensors, state } = make();
       saveProgress(out, stage, fingerprint, {
         tensors,
-        state: { ...state, loggedStep, seconds: seconds() },
+        state: { ...state, loggedStep, usualLosses: watch.usual, seconds: seconds() },
       });
       savedAt = performance.now();
       stepAt = savedAt;

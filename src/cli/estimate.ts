@@ -6,7 +6,7 @@ import { gptParameters, hiddenMatrices } from '../model.ts';
 import { orthogonalizeOperations } from '../nn/muon.ts';
 import { countParameters } from '../nn/parameters.ts';
 import type { Recipe, RlhfAlgorithm, RlvfAlgorithm } from '../recipes.ts';
-import type { StageName } from '../stages/stage.ts';
+import { STAGES, type StageName } from '../stages/stage.ts';
 import { gemm, type NdArray, type Runtime, trace } from '../tensor/index.ts';
 
 /** Share of the matrix-product peak that a training step reaches; measured on two cores (see docs/decisions.md). */
@@ -18,16 +18,23 @@ const TOKENS_PER_EXERCISE_DOCUMENT = 110;
 const TOKENS_PER_EXERCISE = 55;
 const FIXED_SECONDS = 12;
 
-/** Seconds for the stages that are not skipped: their floating-point operations over the speed of matrix products. */
-export function estimateSeconds(options: {
+/** What there is to do, and how fast. */
+interface Work {
   /** What `measureGemm` found, in GFLOP/s. */
   readonly gflops: number;
   readonly config: ModelConfig;
   readonly recipe: Recipe;
   readonly data: Readonly<Record<'pretrain' | 'sft' | 'reward' | 'rlvf', SourceText>>;
-  readonly skip: ReadonlySet<StageName>;
-}): number {
-  const { gflops, config, recipe, data, skip } = options;
+}
+
+/** Seconds for the stages that are not skipped. */
+export function estimateSeconds({ skip, ...work }: Work & { readonly skip: ReadonlySet<StageName> }): number {
+  const seconds = estimateStages(work);
+  return FIXED_SECONDS + sum(STAGES.map((stage) => (skip.has(stage) ? 0 : seconds[stage])));
+}
+
+/** Seconds for each stage: its floating-point operations over the speed of matrix products. */
+export function estimateStages({ gflops, config, recipe, data }: Work): Readonly<Record<StageName, number>> {
   const { pretrain, sft, reward, rlhf, dpo, rlvf, grpo, bestOfN } = recipe;
   const text = (source: SourceText): number => source.text.length * TOKENS_PER_CHARACTER;
   const beside = (source: SourceText, tokens: number): number => (source.own ? 0 : tokens);
@@ -58,24 +65,23 @@ export function estimateSeconds(options: {
     rlhf: rlhfTokens[recipe.rlhfAlgorithm],
     rlvf: rlvfTokens[recipe.rlvfAlgorithm],
   };
-  const total = sum(
-    Object.entries(tokens).map(([stage, count]) => (skip.has(stage as StageName) ? 0 : count)),
-  );
   const specs = gptParameters(config);
-  const parameters = countParameters(specs);
-  /** Muon's products cost as much for a small batch as for a large one. */
-  const muonOperations = (): number => {
-    const steps = (['pretrain', 'sft'] as const)
-      .filter((stage) => !skip.has(stage) && recipe[stage].optimizer === 'muon')
-      .map((stage) => tokens[stage] / (recipe[stage].batchSize * config.contextLength));
-    const ofOneStep = Object.entries(hiddenMatrices(config)).map(([name, widths]) =>
-      orthogonalizeOperations(specs[name].shape[0], widths),
-    );
-    return sum(steps) * sum(ofOneStep);
-  };
   const attention = 2 * config.numLayers * config.hiddenSize * config.contextLength;
-  const operations = 6 * (parameters + attention) * total + muonOperations();
-  return FIXED_SECONDS + operations / (EFFICIENCY * 1e9 * gflops);
+  const operationsOfToken = 6 * (countParameters(specs) + attention);
+  const muonStep = sum(
+    Object.entries(hiddenMatrices(config)).map(([name, widths]) =>
+      orthogonalizeOperations(specs[name].shape[0], widths),
+    ),
+  );
+  /** Muon's products cost as much for a small batch as for a large one. */
+  const muonOperations = (stage: StageName): number => {
+    if (stage !== 'pretrain' && stage !== 'sft') return 0;
+    const { optimizer, batchSize } = recipe[stage];
+    return optimizer === 'muon' ? (muonStep * tokens[stage]) / (batchSize * config.contextLength) : 0;
+  };
+  const secondsOf = (stage: StageName): number =>
+    (operationsOfToken * tokens[stage] + muonOperations(stage)) / (EFFICIENCY * 1e9 * gflops);
+  return Object.fromEntries(STAGES.map((stage) => [stage, secondsOf(stage)])) as Record<StageName, number>;
 }
 
 function sum(numbers: readonly number[]): number {

@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os';
 import type { Command } from 'commander';
 import { DEFAULT_FOLDER } from '../checkpoint.ts';
 import { type ModelConfig, PRESETS, type PresetName, parseModelConfig } from '../config.ts';
+import { countParts } from '../data/batches.ts';
 import type { SourceText } from '../data/datasets.ts';
 import { DEFAULT_TASK_TYPES, TASK_TYPES, type TaskType } from '../data/generators.ts';
 import { UserError } from '../errors.ts';
@@ -40,10 +41,12 @@ export interface TrainingOptions {
   readonly rewardEpochs?: number;
   readonly rlhfAlgorithm: RlhfAlgorithm;
   readonly rlhfEpisodes?: number;
+  readonly rlhfMaxKl?: number;
   readonly dpoEpochs?: number;
   readonly rlvfAlgorithm: RlvfAlgorithm;
   readonly rlvfIterations?: number;
   readonly batchSize?: number;
+  readonly microBatchSize?: number;
   readonly lr?: number;
   readonly optimizer: OptimizerName;
   readonly seed: number;
@@ -180,8 +183,24 @@ export function addTrainingOptions(command: Command): Command {
     option(flags, description, whole);
   }
   option(
+    '--rlhf-max-kl <nats>',
+    {
+      zh: 'PPO 在策略离参考模型的 KL（每个回答，奈特）超过它时提前结束（默认 30）',
+      en: 'PPO ends early when the KL of the policy from the reference, in nats a response, is above it (default 30)',
+    },
+    number({ above: 0 }),
+  );
+  option(
     '--batch-size <n>',
     { zh: '预训练、微调和奖励模型的批大小', en: 'batch size of pretraining, SFT and the reward model' },
+    whole,
+  );
+  option(
+    '--micro-batch-size <n>',
+    {
+      zh: '一次计算多少行：把批切小以省内存，梯度累加后再走一步',
+      en: 'rows computed at a time: cuts batches to save memory, and adds up their gradients',
+    },
     whole,
   );
   option(
@@ -320,7 +339,12 @@ export function recipeOf(options: TrainingOptions): Recipe {
     sft: { ...recipe.sft, ...rate, ...batch, ...optimizer, ...given('epochs', options.sftEpochs) },
     reward: { ...recipe.reward, ...rate, ...batch, ...given('epochs', options.rewardEpochs) },
     rlhfAlgorithm: options.rlhfAlgorithm,
-    rlhf: { ...recipe.rlhf, ...rate, ...given('episodes', options.rlhfEpisodes) },
+    rlhf: {
+      ...recipe.rlhf,
+      ...rate,
+      ...given('episodes', options.rlhfEpisodes),
+      ...given('maxKl', options.rlhfMaxKl),
+    },
     dpo: { ...recipe.dpo, ...rate, ...given('epochs', options.dpoEpochs) },
     rlvfAlgorithm: options.rlvfAlgorithm,
     rlvf: { ...recipe.rlvf, ...rate, ...given('iterations', options.rlvfIterations) },
@@ -335,6 +359,17 @@ export function recipeOf(options: TrainingOptions): Recipe {
 /** The types of generated tasks; undefined for the default, so that naming it is the same as leaving it out. */
 export function taskTypesOf({ rlvfTasks }: TrainingOptions): readonly TaskType[] | undefined {
   return rlvfTasks?.join() === DEFAULT_TASK_TYPES.join() ? undefined : rlvfTasks;
+}
+
+/** @throws UserError where `--micro-batch-size` does not divide the batch of a stage that trains */
+export function checkMicroBatches(
+  { microBatchSize }: TrainingOptions,
+  skip: ReadonlySet<StageName>,
+  recipe: Recipe,
+): void {
+  for (const stage of ['pretrain', 'sft', 'reward'] as const) {
+    if (!skip.has(stage)) countParts(recipe[stage].batchSize, microBatchSize, STAGE_NAMES[stage]);
+  }
 }
 
 /** @throws UserError where an option is for a stage that another one skips */
@@ -359,7 +394,10 @@ export function checkContradictions(
     const [option, value] = lengths[stage];
     if (value !== undefined) throw contradiction(option, `--skip-${stage}`);
   }
-  const { rlhfAlgorithm, rlvfAlgorithm, rlhfEpisodes, dpoEpochs } = options;
+  const { rlhfAlgorithm, rlvfAlgorithm, rlhfEpisodes, rlhfMaxKl, dpoEpochs } = options;
+  if (rlhfMaxKl !== undefined && skip.has('rlhf')) throw contradiction('--rlhf-max-kl', '--skip-rlhf');
+  if (rlhfMaxKl !== undefined && rlhfAlgorithm !== 'ppo')
+    throw contradiction('--rlhf-max-kl', `--rlhf-algorithm ${rlhfAlgorithm}`);
   const isDpo = rlhfAlgorithm === 'dpo';
   if (rlhfAlgorithm !== RLHF_ALGORITHMS[0] && skip.has('rlhf'))
     throw contradiction(`--rlhf-algorithm ${rlhfAlgorithm}`, '--skip-rlhf');

@@ -50,11 +50,12 @@ export function createReport(runtime: Runtime, algorithms: Algorithms): Training
       progress.update({ step, loss, tokensPerSecond, figures: shownFigures(figures) });
     },
     note: (message) => (progress ? progress.log(text(message)) : print(message)),
-    async stageEnds({ stage, outcome, evaluations }, checkpoint) {
+    async stageEnds({ stage, outcome, evaluations, stoppedEarly }, checkpoint) {
       end();
       if (outcome === 'finished before') {
         print({ zh: `${stageTitle(stage)}：之前已完成`, en: `${stageTitle(stage)}: finished before` });
       }
+      if (stoppedEarly) print(stoppedEarly);
       for (const evaluation of evaluations) console.log(`  ${describeEvaluation(evaluation)}`);
       if (outcome !== 'trained') return;
       if (stage === 'reward') await printScores(runtime, checkpoint);

@@ -4,14 +4,17 @@ import type { Checkpoint } from '../checkpoint.ts';
 import type { SourceText } from '../data/datasets.ts';
 import { formatDuration } from '../format-text.ts';
 import { type Circumstances, type PipelineUi, runPipeline, type StageSummary } from '../pipeline.ts';
+import { STAGES } from '../stages/stage.ts';
 import type { Runtime } from '../tensor/index.ts';
 import { openRuntime } from './device.ts';
 import { estimateSeconds, measureGemm } from './estimate.ts';
 import { untilInterrupted } from './interrupts.ts';
 import { describeMachine } from './machine.ts';
+import { warnOfMemory } from './memory.ts';
 import { type DataStage, loadData } from './training-data.ts';
 import {
   checkContradictions,
+  checkMicroBatches,
   configOf,
   recipeOf,
   skippedStages,
@@ -37,6 +40,7 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
   const config = configOf(options);
   const data = loadData(options.data, options.fill);
   checkContradictions(options, skip, data);
+  checkMicroBatches(options, skip, recipe);
   const taskTypes = taskTypesOf(options);
   const verifiers = await loadVerifiers(options.verifiers);
   const runtime = await openRuntime(options);
@@ -45,6 +49,11 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
     zh: `训练 ${options.config ?? options.preset} 模型：在这台机器上估计约 ${formatDuration(seconds)}（${options.threads} 线程）。可随时按 Ctrl-C，再次运行同一命令会接着训练。`,
     en: `Training the ${options.config ?? options.preset} model: about ${formatDuration(seconds)} on this machine (${options.threads} threads). Press Ctrl-C at any time; the same command goes on from there.`,
   });
+
+  const { microBatchSize } = options;
+  const stages = STAGES.filter((stage) => !skip.has(stage));
+  const warning = warnOfMemory({ config, recipe, stages, microBatchSize }, process.availableMemory());
+  if (warning) print(warning);
 
   const report = createReport(runtime, recipe);
   let last: Checkpoint | undefined;
@@ -62,7 +71,8 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
     };
     return runPipeline(
       {
-        ...{ runtime, config, recipe, skip, seed, out, data, taskTypes, verifiers, restart, saveInterval },
+        ...{ runtime, config, recipe, skip, seed, out, data, taskTypes, verifiers },
+        ...{ microBatchSize, restart, saveInterval },
         circumstances: circumstancesOf(options, data),
       },
       ui,

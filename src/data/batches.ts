@@ -1,5 +1,7 @@
 /** @file Which rows each training step reads: epoch after epoch, each in an order of its own. */
 
+import { UserError } from '../errors.ts';
+import type { Text } from '../i18n.ts';
 import { createRandom, foldSeed } from '../tensor/random.ts';
 
 /** The order of `rowCount` rows in an epoch: a function of (seed, epoch) alone, so that a resumed run needs no history. */
@@ -46,4 +48,26 @@ export function planBatches<Epoch extends Rows>(
       return { ...current, epoch, rows: batch };
     },
   };
+}
+
+/**
+ * How many micro-batches a batch is cut into: 1 where none are asked for, or where the batch is no larger.
+ *
+ * @param name whose batch it is, for messages
+ * @throws UserError where the micro-batches do not come out even
+ */
+export function countParts(batchSize: number, microBatchSize: number | undefined, name: Text): number {
+  if (microBatchSize === undefined || microBatchSize >= batchSize) return 1;
+  if (batchSize % microBatchSize === 0) return batchSize / microBatchSize;
+  const divisors = Array.from({ length: batchSize - 1 }, (_, i) => i + 1).filter((n) => batchSize % n === 0);
+  throw new UserError({
+    zh: `--micro-batch-size ${microBatchSize} 不能整除${name.zh}的批大小 ${batchSize}；请改用 ${divisors.join('、')}，或修改 --batch-size。`,
+    en: `--micro-batch-size ${microBatchSize} does not divide the batch of ${batchSize} of ${name.en}; give ${divisors.join(', ')}, or change --batch-size.`,
+  });
+}
+
+/** Cut rows into so many parts of the same length, in order. */
+export function splitRows<Row>(rows: readonly Row[], parts: number): Row[][] {
+  const length = rows.length / parts;
+  return Array.from({ length: parts }, (_, part) => rows.slice(part * length, (part + 1) * length));
 }

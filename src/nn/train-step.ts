@@ -6,22 +6,30 @@
  */
 
 import {
-  allocate,
+  type Graph,
   gradients,
   type NdArray,
   type Runtime,
   type Spec,
-  scalar,
-  sizeOf,
   type Tensor,
   trace,
 } from '../tensor/index.ts';
+import { type Breakdown, locateBreakdown } from './breakdown.ts';
 import { type MuonMatrices, muon } from './muon.ts';
+import { prefixed, unprefixed } from './names.ts';
 import { ADAMW_DEFAULTS, type AdamWOptions, adamW, clipCoefficient, gradientNorm } from './optimizer.ts';
+import { createStateBuffers, stateKey, type TrainState, updateInputs } from './train-state.ts';
+
+export { createTrainState, type TrainState } from './train-state.ts';
 
 /** A scalar to minimise, and scalars to report beside it. */
 export interface LossAndMetrics {
   readonly loss: Tensor;
+  /**
+   * How many things the loss is a mean of, a scalar: what a part of a batch counts for beside the others (see
+   * `gradient-accumulation.ts`). Parts count the same where it is not given.
+   */
+  readonly weight?: Tensor;
   readonly metrics?: Readonly<Record<string, Tensor>>;
 }
 
@@ -31,42 +39,23 @@ export type LossFunction = (
   batch: Readonly<Record<string, Tensor>>,
 ) => LossAndMetrics;
 
-/** Weights and optimiser state, each by weight name. */
-export interface TrainState {
-  readonly weights: Record<string, NdArray>;
-  /** Running means of gradients; the momentum of what Muon updates. */
-  readonly means: Record<string, NdArray>;
-  /** Running means of squared gradients; none for what Muon updates. */
-  readonly variances: Record<string, NdArray>;
-  /** Steps taken so far. */
-  readonly step: number;
-}
-
-/** Fresh optimiser state for weights, of which `matrices` are Muon's. */
-export function createTrainState(
-  weights: Readonly<Record<string, NdArray>>,
-  matrices: MuonMatrices = {},
-): TrainState {
-  const zeros = (names: readonly string[]): Record<string, NdArray> =>
-    Object.fromEntries(
-      names.map((name) => [name, emptyArray({ dtype: 'float32', shape: weights[name].shape })]),
-    );
-  const names = Object.keys(weights);
-  const variances = zeros(names.filter((name) => !(name in matrices)));
-  return { weights: { ...weights }, means: zeros(names), variances, step: 0 };
-}
+/** The arrays of a batch by their names. */
+export type Batch = Readonly<Record<string, NdArray>>;
 
 export interface StepResult {
   readonly loss: number;
   /** Norm of the gradients before clipping. */
   readonly gradientNorm: number;
   readonly metrics: Readonly<Record<string, number>>;
+  /** Where loss or gradients stopped being numbers; the step was not taken then. */
+  readonly breakdown?: Breakdown;
 }
 
 export interface Trainer {
   /** The state after the last step. The next but one overwrites its arrays; after the very last step they stay. */
   readonly state: TrainState;
-  step(batch: Readonly<Record<string, NdArray>>, learningRate: number): Promise<StepResult>;
+  /** Move the weights, unless loss or gradients are no numbers: then the state stays as it is. */
+  step(batch: Batch, learningRate: number): Promise<StepResult>;
   release(): Promise<void>;
 }
 
@@ -81,9 +70,6 @@ export interface TrainerOptions {
   readonly matrices?: MuonMatrices;
 }
 
-const KINDS = { weights: 'weight', means: 'mean', variances: 'variance' } as const;
-type Kind = keyof typeof KINDS;
-
 /** Compile the training step of a loss. The given state is copied and not changed. */
 export async function createTrainer({
   runtime,
@@ -94,115 +80,110 @@ export async function createTrainer({
   matrices = {},
 }: TrainerOptions): Promise<Trainer> {
   const options = { ...ADAMW_DEFAULTS, ...optimizer };
-  const names = Object.keys(state.weights);
-  const kinds = Object.keys(KINDS) as Kind[];
-  const key = (kind: Kind, name: string): string => `${KINDS[kind]}:${name}`;
-  const namesOf = (kind: Kind): string[] =>
-    names.filter((name) => kind !== 'variances' || !(name in matrices));
-
-  const inputs: Record<string, Spec> = {
-    learningRate: SCALAR,
-    meanCorrection: SCALAR,
-    rootVarianceCorrection: SCALAR,
-  };
-  for (const [name, { dtype, shape }] of Object.entries(batch)) inputs[`batch:${name}`] = { dtype, shape };
-  for (const kind of kinds)
-    for (const name of namesOf(kind))
-      inputs[key(kind, name)] = { dtype: 'float32', shape: state[kind][name].shape };
-
-  const graph = trace(inputs, (symbolic) => {
-    const pick = (prefix: string, of: readonly string[]): Record<string, Tensor> =>
-      Object.fromEntries(of.map((name) => [name, symbolic[`${prefix}:${name}`]]));
-    const weights = pick(KINDS.weights, names);
-    const result = loss(weights, pick('batch', Object.keys(batch)));
-    const grads = gradients(
-      result.loss,
-      names.map((name) => weights[name]),
-    );
-    const norm = gradientNorm(grads);
-    const scalars = {
-      learningRate: symbolic['learningRate'],
-      meanCorrection: symbolic['meanCorrection'],
-      rootVarianceCorrection: symbolic['rootVarianceCorrection'],
-      coefficient: clipCoefficient(norm, options.maxGradientNorm),
-    };
-    const outputs: Record<string, Tensor> = {};
-    names.forEach((name, i) => {
-      if (name in matrices) {
-        const before = { parameter: weights[name], momentum: symbolic[key('means', name)] };
-        const { weightDecay } = options;
-        const after = muon(before, grads[i], scalars, { widths: matrices[name], weightDecay });
-        outputs[key('weights', name)] = after.parameter;
-        outputs[key('means', name)] = after.momentum;
-        return;
-      }
-      const before = {
-        parameter: weights[name],
-        mean: symbolic[key('means', name)],
-        variance: symbolic[key('variances', name)],
-      };
-      const after = adamW(before, grads[i], scalars, options);
-      outputs[key('weights', name)] = after.parameter;
-      outputs[key('means', name)] = after.mean;
-      outputs[key('variances', name)] = after.variance;
-    });
-    // ONNX Runtime works backwards from the last output: with these last, the forward pass is over, and what only it needs
-    // is freed, before the backward pass begins.
-    outputs['gradientNorm'] = norm.reshape([]);
-    for (const [name, metric] of Object.entries(result.metrics ?? {}))
-      outputs[`metric:${name}`] = metric.reshape([]);
-    outputs['loss'] = result.loss.reshape([]);
-    return outputs;
-  });
-  const executable = await runtime.compile(graph);
-
-  // Two copies of the state: a step reads one and writes the other, then they change places.
-  const copy = (from: TrainState): Record<string, NdArray> =>
-    Object.fromEntries(
-      kinds.flatMap((kind) => namesOf(kind).map((name) => [key(kind, name), copyArray(from[kind][name])])),
-    );
-  let current = copy(state);
-  let next = Object.fromEntries(Object.entries(current).map(([name, array]) => [name, emptyArray(array)]));
-  let steps = state.step;
-
+  const executable = await runtime.compile(traceStep(loss, batch, state.weights, { ...options, matrices }));
+  const buffers = createStateBuffers(state, matrices);
   return {
     get state() {
-      const view = (kind: Kind): Record<string, NdArray> =>
-        Object.fromEntries(namesOf(kind).map((name) => [name, current[key(kind, name)]]));
-      return { weights: view('weights'), means: view('means'), variances: view('variances'), step: steps };
+      return buffers.state;
     },
-    async step(values, learningRate) {
-      const t = steps + 1;
-      const feeds: Record<string, NdArray> = {
-        ...current,
-        learningRate: scalar(learningRate).value,
-        meanCorrection: scalar(1 - options.beta1 ** t).value,
-        rootVarianceCorrection: scalar(Math.sqrt(1 - options.beta2 ** t)).value,
-      };
-      for (const name of Object.keys(batch)) feeds[`batch:${name}`] = values[name];
-      const outputs = await executable.run(feeds, next);
-      [current, next] = [next, current];
-      steps = t;
-      const metrics: Record<string, number> = {};
-      for (const [name, { data }] of Object.entries(outputs)) {
-        if (name.startsWith('metric:')) metrics[name.slice('metric:'.length)] = Number(data[0]);
+    async step(given, learningRate) {
+      const values = Object.fromEntries(Object.keys(batch).map((name) => [name, given[name]]));
+      const feeds = { ...buffers.feeds(learningRate, options), ...prefixed('batch', values) };
+      const outputs = await executable.run(feeds, buffers.next);
+      const result = readResult(outputs);
+      if (canBeTaken(result)) {
+        buffers.advance();
+        return result;
       }
-      return {
-        loss: Number(outputs['loss'].data[0]),
-        gradientNorm: Number(outputs['gradientNorm'].data[0]),
-        metrics,
-      };
+      const { weights } = buffers.state;
+      return { ...result, breakdown: await locateBreakdown({ runtime, loss, weights, batches: [values] }) };
     },
     release: () => executable.release(),
   };
 }
 
-const SCALAR: Spec = { dtype: 'float32', shape: [] };
-
-function emptyArray({ dtype, shape }: Spec): NdArray {
-  return { dtype, shape, data: allocate(dtype, sizeOf(shape)) };
+/** Whether a step can be taken. One infinite gradient is enough: after clipping it would spoil every weight. */
+export function canBeTaken({ loss, gradientNorm }: Omit<StepResult, 'breakdown'>): boolean {
+  return Number.isFinite(loss) && Number.isFinite(gradientNorm);
 }
 
-function copyArray({ dtype, shape, data }: NdArray): NdArray {
-  return { dtype, shape, data: data.slice() };
+/** How an update is made: the settings of AdamW, and the weights that are Muon's. */
+export type UpdateOptions = AdamWOptions & { readonly matrices: MuonMatrices };
+
+/** The graph of a whole step: from a batch and a state to the next state, with loss, gradient norm and metrics. */
+export function traceStep(
+  loss: LossFunction,
+  batch: Readonly<Record<string, Spec>>,
+  weightSpecs: Readonly<Record<string, Spec>>,
+  options: UpdateOptions,
+): Graph {
+  const names = Object.keys(weightSpecs);
+  const inputs = { ...updateInputs(weightSpecs, options.matrices), ...prefixed('batch', batch) };
+  return trace<string>(inputs, (symbolic) => {
+    const weights = unprefixed('weight', symbolic);
+    const result = loss(weights, unprefixed('batch', symbolic));
+    const found = gradients(
+      result.loss,
+      names.map((name) => weights[name]),
+    );
+    const { next, norm } = traceUpdate(symbolic, names, found, options);
+    return { ...next, gradientNorm: norm.reshape([]), ...reportOf(result) };
+  });
+}
+
+/** The part of a step after the gradients: clipping, and the update. */
+export function traceUpdate(
+  symbolic: Readonly<Record<string, Tensor>>,
+  names: readonly string[],
+  grads: readonly Tensor[],
+  { matrices, ...options }: UpdateOptions,
+): { readonly next: Record<string, Tensor>; readonly norm: Tensor } {
+  const norm = gradientNorm(grads);
+  const scalars = {
+    learningRate: symbolic['learningRate'],
+    meanCorrection: symbolic['meanCorrection'],
+    rootVarianceCorrection: symbolic['rootVarianceCorrection'],
+    coefficient: clipCoefficient(norm, options.maxGradientNorm),
+  };
+  const next: Record<string, Tensor> = {};
+  names.forEach((name, i) => {
+    const [weightKey, meanKey, varianceKey] = (['weights', 'means', 'variances'] as const).map((kind) =>
+      stateKey(kind, name),
+    );
+    const parameter = symbolic[weightKey];
+    if (name in matrices) {
+      const before = { parameter, momentum: symbolic[meanKey] };
+      const { weightDecay } = options;
+      const after = muon(before, grads[i], scalars, { widths: matrices[name], weightDecay });
+      next[weightKey] = after.parameter;
+      next[meanKey] = after.momentum;
+      return;
+    }
+    const before = { parameter, mean: symbolic[meanKey], variance: symbolic[varianceKey] };
+    const after = adamW(before, grads[i], scalars, options);
+    next[weightKey] = after.parameter;
+    next[meanKey] = after.mean;
+    next[varianceKey] = after.variance;
+  });
+  return { next, norm };
+}
+
+/**
+ * Loss and metrics as outputs, which belong at the end: ONNX Runtime works backwards from the last output, so that the
+ * forward pass is over, and what only it needs is freed, before the backward pass begins.
+ */
+export function reportOf({ loss, metrics = {} }: LossAndMetrics): Record<string, Tensor> {
+  const scalars = Object.entries(metrics).map(([name, metric]) => [name, metric.reshape([])] as const);
+  return { ...prefixed('metric', Object.fromEntries(scalars)), loss: loss.reshape([]) };
+}
+
+/** The inverse, of what a run put out; `gradientNorm` is NaN where it put out none. */
+export function readResult(outputs: Readonly<Record<string, NdArray>>): StepResult {
+  const read = (array: NdArray | undefined): number => Number(array?.data[0]);
+  const metrics = Object.entries(unprefixed('metric', outputs));
+  return {
+    loss: read(outputs['loss']),
+    gradientNorm: read(outputs['gradientNorm']),
+    metrics: Object.fromEntries(metrics.map(([name, array]) => [name, read(array)])),
+  };
 }

@@ -11,22 +11,32 @@
  */
 
 import type { ModelConfig } from '../config.ts';
-import { epochOrder, planBatches } from '../data/batches.ts';
+import { countParts, epochOrder, planBatches, splitRows } from '../data/batches.ts';
 import { countRows, cutRows, packDocuments } from '../data/pack.ts';
 import { GPT, gptParameters, hiddenMatrices } from '../model.ts';
+import { createAccumulatingTrainer } from '../nn/gradient-accumulation.ts';
 import { withBalance } from '../nn/losses.ts';
 import { learningRateAt, type OptimizerName } from '../nn/optimizer.ts';
 import { bindParameters, initializeParameters } from '../nn/parameters.ts';
-import { createTrainer, createTrainState, type LossFunction } from '../nn/train-step.ts';
+import { createTrainState, type LossFunction } from '../nn/train-step.ts';
 import { createRandom, crossEntropy, foldSeed, type NdArray, type Runtime, trace } from '../tensor/index.ts';
 import { SPECIAL, type Tokenizer } from '../tokenizer.ts';
-import { checkStep, loadTrainState, type StageContext, type StageResult, saveTrainState } from './stage.ts';
+import {
+  checkStep,
+  loadTrainState,
+  STAGE_NAMES,
+  type StageContext,
+  type StageResult,
+  saveTrainState,
+} from './stage.ts';
 
 export interface PretrainOptions {
   /** Passes over the text. */
   readonly epochs: number;
   /** Rows of a batch, B. */
   readonly batchSize: number;
+  /** Rows that are computed at a time; a divisor of the batch, and all of it where not given. */
+  readonly microBatchSize?: number;
   /** Peak learning rate. */
   readonly learningRate: number;
   readonly warmupSteps: number;
@@ -89,15 +99,23 @@ export async function pretrain(
   const before = io.resumed
     ? (io.resumed.state['before'] as number | undefined)
     : (await evaluate(state.weights))?.bitsPerByte;
-  const spec = batchSpec(B, T);
-  const trainer = await createTrainer({ runtime, loss: pretrainLoss(config), batch: spec, state, matrices });
+  const parts = countParts(B, options.microBatchSize, STAGE_NAMES.pretrain);
+  const spec = pretrainBatchSpec(B / parts, T);
+  const loss = pretrainLoss(config);
+  const trainer = await createAccumulatingTrainer({ runtime, loss, batch: spec, parts, state, matrices });
 
   for (let step = state.step; step < totalSteps; step++) {
     const { epoch, stream, rows } = batches.at(step);
-    const { ids, targets } = cutRows(stream, { contextLength: T, rows });
+    const batch = splitRows(rows, parts).map((some, part) => {
+      const { ids, targets } = cutRows(stream, { contextLength: T, rows: some });
+      return {
+        ids: { ...spec.ids, data: ids },
+        targets: { ...spec.targets, data: targets },
+        dropoutKey: keyOf(seed, step, part),
+      };
+    });
     const lr = learningRateAt(step, schedule);
-    const batch = { ids: { ...spec.ids, data: ids }, targets: { ...spec.targets, data: targets } };
-    const result = await trainer.step({ ...batch, dropoutKey: keyOf(seed, step) }, lr);
+    const result = await trainer.step(batch, lr);
     checkStep('pretrain', step + 1, result);
     io.log({
       step: step + 1,
@@ -171,7 +189,8 @@ export async function evaluatePretrain(options: {
   return { loss: nats / tokens, bitsPerByte: nats / Math.LN2 / bytes };
 }
 
-function batchSpec(B: number, T: number) {
+/** The shapes of a batch. */
+export function pretrainBatchSpec(B: number, T: number) {
   return {
     ids: { dtype: 'int32', shape: [B, T] },
     targets: { dtype: 'int32', shape: [B, T] },
@@ -179,7 +198,11 @@ function batchSpec(B: number, T: number) {
   } as const;
 }
 
-/** The dropout key of a step: a function of seed and step alone, so that a resumed run drops the same activations. */
-export function keyOf(seed: number, step: number): NdArray {
-  return { dtype: 'int32', shape: [], data: Int32Array.of(foldSeed(seed, step)) };
+/**
+ * The dropout key of a step, or of a part of it: a function of seed, step and part alone, so that a resumed run drops the
+ * same activations.
+ */
+export function keyOf(seed: number, step: number, part = 0): NdArray {
+  const key = foldSeed(seed, step);
+  return { dtype: 'int32', shape: [], data: Int32Array.of(part === 0 ? key : foldSeed(key, part)) };
 }

@@ -11,14 +11,15 @@
  */
 
 import type { ModelConfig } from '../config.ts';
-import { planBatches } from '../data/batches.ts';
+import { countParts, planBatches, splitRows } from '../data/batches.ts';
 import type { PreferencePair } from '../data/formats.ts';
 import { GPT } from '../model.ts';
+import { createAccumulatingTrainer } from '../nn/gradient-accumulation.ts';
 import { Linear } from '../nn/layers.ts';
 import { logSigmoid } from '../nn/losses.ts';
 import { learningRateAt } from '../nn/optimizer.ts';
 import { bindParameters, initializeParameters, listParameters, type Parameters } from '../nn/parameters.ts';
-import { createTrainer, createTrainState, type LossFunction } from '../nn/train-step.ts';
+import { createTrainState, type LossFunction } from '../nn/train-step.ts';
 import {
   cast,
   createRandom,
@@ -28,17 +29,27 @@ import {
   type NdArray,
   neg,
   type Runtime,
+  type Spec,
   split,
   type Tensor,
   trace,
 } from '../tensor/index.ts';
 import { fittingPairs, longestOf, type PairData, type RenderedPair, renderPairs } from './pairs.ts';
-import { checkStep, loadTrainState, type StageContext, type StageResult, saveTrainState } from './stage.ts';
+import {
+  checkStep,
+  loadTrainState,
+  STAGE_NAMES,
+  type StageContext,
+  type StageResult,
+  saveTrainState,
+} from './stage.ts';
 
 export interface RewardOptions {
   readonly epochs: number;
   /** Pairs a batch, N. */
   readonly batchSize: number;
+  /** Pairs that are computed at a time; a divisor of the batch, and all of it where not given. */
+  readonly microBatchSize?: number;
   readonly learningRate: number;
 }
 
@@ -124,17 +135,17 @@ export async function trainRewardModel(
   const before = io.resumed
     ? (io.resumed.state['before'] as RewardEvaluation | undefined)
     : await evaluateRewardModel({ runtime, config, weights: state.weights, pairs: heldOut });
-  const spec = {
-    ids: { dtype: 'int32', shape: [2 * N, T] },
-    last: { dtype: 'int32', shape: [2 * N] },
-  } as const;
-  const trainer = await createTrainer({ runtime, loss: rewardLoss(config), batch: spec, state });
+  const parts = countParts(N, options.microBatchSize, STAGE_NAMES.reward);
+  const batch = rewardBatchSpec(N / parts, T);
+  const trainer = await createAccumulatingTrainer({ runtime, loss: rewardLoss(config), batch, parts, state });
 
   for (let step = state.step; step < totalSteps; step++) {
     const { rows } = batches.at(step);
     const lr = learningRateAt(step, schedule);
     const result = await trainer.step(
-      rewardBatch([...rows.map((pair) => pair.chosen), ...rows.map((pair) => pair.rejected)], T),
+      splitRows(rows, parts).map((some) =>
+        rewardBatch([...some.map((pair) => pair.chosen), ...some.map((pair) => pair.rejected)], T),
+      ),
       lr,
     );
     checkStep('reward', step + 1, result);
@@ -229,6 +240,11 @@ export async function createScorer(options: {
     },
     release: () => executable.release(),
   };
+}
+
+/** The shapes of a batch of N pairs of at most T tokens. */
+export function rewardBatchSpec(N: number, T: number): Record<'ids' | 'last', Spec> {
+  return { ids: { dtype: 'int32', shape: [2 * N, T] }, last: { dtype: 'int32', shape: [2 * N] } };
 }
 
 /** Sequences as a right-padded batch with the flat position of each last token. */

@@ -12,8 +12,11 @@
  */
 
 import type { ModelConfig } from '../config.ts';
+import type { Text } from '../i18n.ts';
 import { tokenLogProbabilities } from '../nn/losses.ts';
+import { prefixed, unprefixed } from '../nn/names.ts';
 import { bindParameters } from '../nn/parameters.ts';
+import { copyArrays } from '../nn/train-state.ts';
 import { createTrainer, createTrainState, type LossFunction, type StepResult } from '../nn/train-step.ts';
 import { foldSeed, type NdArray, type Spec } from '../tensor/index.ts';
 import { distinct } from '../variety.ts';
@@ -60,11 +63,19 @@ export interface RlhfOptions {
   readonly klTarget: number;
   /** Responses over which the coefficient adapts. */
   readonly klHorizon: number;
+  /** KL in nats a response above which training ends with the policy before; `MAX_KL` if undefined. */
+  readonly maxKl?: number;
   readonly gamma: number;
   readonly lambda: number;
   /** Taken off the normalised score of a response that does not end by itself. */
   readonly missingEndPenalty: number;
 }
+
+/**
+ * Five times what the KL coefficient steers towards. Rewards were raised without harm at 2 nats, and at 10 other skills
+ * suffered (docs/decisions.en.md): at 30 the policy is lost.
+ */
+const MAX_KL = 30;
 
 /** The PPO loss of a mini-batch; all inputs `[M, T]`. */
 export function rlhfLoss(config: ModelConfig, temperature: number): LossFunction {
@@ -83,7 +94,7 @@ export async function trainRlhf(
   options: RlhfOptions,
 ): Promise<StageResult> {
   const { runtime, config, seed, io } = context;
-  const { batchSize: B, miniBatchSize: M, temperature } = options;
+  const { batchSize: B, miniBatchSize: M, temperature, maxKl = MAX_KL } = options;
   const practice = await createScoredPractice(context, rewardWeights, data, options);
   const T = practice.length;
   const iterations = Math.max(1, Math.round(options.episodes / B));
@@ -129,6 +140,9 @@ export async function trainRlhf(
     optimizer: REINFORCEMENT_ADAMW,
   });
 
+  /** The last policy whose KL was measured and within the bound; the reference at first. */
+  let lastGood = { ...reference, ...unprefixed('lastGood', io.resumed?.tensors ?? {}) };
+  let stoppedEarly: Text | undefined;
   while (progress.iteration < iterations) {
     const { iteration, klCoefficient, normalizer } = progress;
 
@@ -139,10 +153,17 @@ export async function trainRlhf(
     const old = await judge.judge(trainer.state.weights, episodes);
     const frozen = await judge.judge(reference, episodes);
 
-    // 2. Rewards per token, advantages, returns.
     const logRatios = old.map(({ logProbs }, i) =>
       logProbs.map((logProb, t) => logProb - frozen[i].logProbs[t]),
     );
+    const kl = mean(logRatios.map((ratios) => ratios.reduce((a, b) => a + b, 0)));
+    if (kl > maxKl) {
+      stoppedEarly = describeStop(iteration, kl, maxKl);
+      break;
+    }
+    lastGood = copyArrays(trainer.state.weights);
+
+    // 2. Rewards per token, advantages, returns.
     const targets = episodes.map(({ response }, i) => {
       const normalized = (rewards[i] - normalizer.mean) / normalizer.deviation;
       const final = normalized - (response.ended ? 0 : options.missingEndPenalty);
@@ -178,7 +199,6 @@ export async function trainRlhf(
     }
 
     // 4. Steer the KL coefficient, report, offer to save.
-    const kl = mean(logRatios.map((ratios) => ratios.reduce((a, b) => a + b, 0)));
     const all = (rows: readonly ArrayLike<number>[]): number[] => rows.flatMap((row) => Array.from(row));
     const averaged = (name: string): number => mean(results.map(({ metrics }) => metrics[name]));
     io.log({
@@ -217,15 +237,26 @@ export async function trainRlhf(
       iteration: iteration + 1,
       klCoefficient: adaptKlCoefficient(klCoefficient, kl, B, controller),
     };
-    io.offer(() => saveTrainState(trainer.state, { progress, random: random.state }));
+    io.offer(() => {
+      const { tensors, state } = saveTrainState(trainer.state, { progress, random: random.state });
+      return { tensors: { ...tensors, ...prefixed('lastGood', lastGood) }, state };
+    });
   }
 
-  const weights = withoutValueHead(trainer.state.weights);
+  const weights = withoutValueHead(stoppedEarly ? lastGood : trainer.state.weights);
   await trainer.release();
   const after = await practice.examine(weights);
   await judge.release();
   await practice.release();
-  return { weights, evaluations: compareFigures(progress.before, after) };
+  return { weights, evaluations: compareFigures(progress.before, after), stoppedEarly };
+}
+
+/** @param iteration iterations that were done when the policy was found to be too far away */
+function describeStop(iteration: number, kl: number, maxKl: number): Text {
+  return {
+    zh: `RLHF 在第 ${iteration} 次迭代后提前结束：策略离参考模型的 KL 是每个回答 ${kl.toFixed(1)} 奈特，超过了 ${maxKl}；保留的是前一次迭代的策略。请调低 --lr，或用 --rlhf-max-kl 放宽界限。`,
+    en: `RLHF ended early after iteration ${iteration}: the KL of the policy from the reference is ${kl.toFixed(1)} nats a response, above ${maxKl}; the policy of the iteration before is kept. Lower --lr, or allow more with --rlhf-max-kl.`,
+  };
 }
 
 /** What the loop carries from one iteration to the next besides the weights. */

@@ -11,14 +11,15 @@
 
 import { type Message, type Rendered, renderConversation } from '../chat-format.ts';
 import type { ModelConfig } from '../config.ts';
-import { type Batches, planBatches } from '../data/batches.ts';
+import { type Batches, countParts, planBatches, splitRows } from '../data/batches.ts';
 import { type PackedRow, packConversations, stackRows } from '../data/pack.ts';
 import type { Text } from '../i18n.ts';
 import { GPT, hiddenMatrices, MASKED } from '../model.ts';
+import { createAccumulatingTrainer } from '../nn/gradient-accumulation.ts';
 import { maskedMean, withBalance } from '../nn/losses.ts';
 import { learningRateAt, type OptimizerName } from '../nn/optimizer.ts';
 import { bindParameters, type Parameters } from '../nn/parameters.ts';
-import { createTrainer, createTrainState, type LossFunction } from '../nn/train-step.ts';
+import { createTrainState, type LossFunction } from '../nn/train-step.ts';
 import {
   arange,
   createRandom,
@@ -41,6 +42,7 @@ import {
   checkStep,
   loadTrainState,
   requireFitting,
+  STAGE_NAMES,
   type StageContext,
   type StageResult,
   saveTrainState,
@@ -51,6 +53,8 @@ export interface SftOptions {
   readonly epochs: number;
   /** Rows of a batch, B. */
   readonly batchSize: number;
+  /** Rows that are computed at a time; a divisor of the batch, and all of it where not given. */
+  readonly microBatchSize?: number;
   readonly learningRate: number;
   /** AdamW if undefined. */
   readonly optimizer?: OptimizerName;
@@ -88,7 +92,8 @@ export function sftLoss(
     const mask = conversationMask(segments);
     const { hidden, balance } = model.forward(ids, { positions, mask, dropoutKey });
     const { losses } = crossEntropy(model.logits(hidden), targets.reshape([targets.size]));
-    return withBalance(maskedMean(losses, lossMask.reshape([lossMask.size])), balance);
+    const loss = maskedMean(losses, lossMask.reshape([lossMask.size]));
+    return { ...withBalance(loss, balance), weight: lossMask.sum() };
   };
 }
 
@@ -147,19 +152,23 @@ export async function supervisedFineTune(
   const before = io.resumed
     ? (io.resumed.state['before'] as number | undefined)
     : await evaluate(state.weights);
-  const trainer = await createTrainer({
+  const parts = countParts(B, options.microBatchSize, STAGE_NAMES.sft);
+  const trainer = await createAccumulatingTrainer({
     runtime,
     loss: sftLoss(config),
-    batch: sftBatchSpec(B, T),
+    batch: sftBatchSpec(B / parts, T),
+    parts,
     state,
     matrices,
   });
 
   for (let step = state.step; step < totalSteps; step++) {
     const { epoch, rows } = batches.at(step);
-    const batch = sftBatch(rows, keyOf(seed, step));
     const lr = learningRateAt(step, schedule);
-    const result = await trainer.step(batch, lr);
+    const result = await trainer.step(
+      splitRows(rows, parts).map((some, part) => sftBatch(some, keyOf(seed, step, part))),
+      lr,
+    );
     checkStep('sft', step + 1, result);
     io.log({
       step: step + 1,

@@ -8,6 +8,7 @@
 import type { ModelConfig } from '../config.ts';
 import { UserError } from '../errors.ts';
 import type { Text } from '../i18n.ts';
+import { type Breakdown, type LargestWeight, largestWeight } from '../nn/breakdown.ts';
 import type { StepResult, TrainState } from '../nn/train-step.ts';
 import type { NdArray, Runtime } from '../tensor/index.ts';
 import type { Tokenizer } from '../tokenizer.ts';
@@ -77,16 +78,52 @@ export interface Evaluation {
 export interface StageResult {
   readonly weights: Record<string, NdArray>;
   readonly evaluations: readonly Evaluation[];
+  /** Why the stage ended before its time, with what it had reached until then. */
+  readonly stoppedEarly?: Text;
 }
 
-/** Throws a UserError when a step went wrong: what stands on disk is still good. */
-export function checkStep(stage: string, step: number, { loss, gradientNorm }: StepResult): void {
+/** Throws a UserError when a step went wrong, with the tensor where it began: what stands on disk is still good. */
+export function checkStep(
+  stage: string,
+  step: number,
+  { loss, gradientNorm, breakdown }: Omit<StepResult, 'metrics'>,
+): void {
   if (Number.isFinite(loss) && Number.isFinite(gradientNorm)) return;
-  const what = Number.isFinite(loss) ? 'gradientNorm' : 'loss';
+  const [what, value] = Number.isFinite(loss) ? ['gradientNorm', gradientNorm] : ['loss', loss];
+  const where = breakdown ? describeBreakdown(breakdown) : { zh: '', en: '' };
   throw new UserError({
-    zh: `阶段 ${stage} 的第 ${step} 步 ${what} 变成了 ${Number.isFinite(loss) ? gradientNorm : loss}；请调低 --lr 后重新运行，之前的检查点都完好。`,
-    en: `In step ${step} of stage ${stage} the ${what} became ${Number.isFinite(loss) ? gradientNorm : loss}; lower --lr and run again, earlier checkpoints are intact.`,
+    zh: `阶段 ${stage} 的第 ${step} 步 ${what} 变成了 ${value}${where.zh}；请调低 --lr 后重新运行，之前的检查点都完好。`,
+    en: `In step ${step} of stage ${stage} the ${what} became ${value}${where.en}; lower --lr and run again, earlier checkpoints are intact.`,
   });
+}
+
+/** The error of a loss that has exploded: it is a number still, but the weights are lost. */
+export function divergenceError(
+  stage: string,
+  { step, loss, median }: { readonly step: number; readonly loss: number; readonly median: number },
+  weights: Readonly<Record<string, NdArray>>,
+): UserError {
+  const { zh, en } = describeWeight(largestWeight(weights));
+  const [now, before] = [loss, median].map((value) => value.toPrecision(3));
+  return new UserError({
+    zh: `阶段 ${stage} 的第 ${step} 步 loss 从 ${before}（中位数）跳到了 ${now}（${zh}）；请调低 --lr 后重新运行，之前的检查点都完好。`,
+    en: `In step ${step} of stage ${stage} the loss jumped to ${now} from a median of ${before} (${en}); lower --lr and run again, earlier checkpoints are intact.`,
+  });
+}
+
+function describeBreakdown({ gradient, largest }: Breakdown): Text {
+  const weight = describeWeight(largest);
+  if (gradient === undefined) return { zh: `（${weight.zh}）`, en: ` (${weight.en})` };
+  return {
+    zh: `（最先出现在 ${gradient} 的梯度里；${weight.zh}）`,
+    en: ` (first in the gradient of ${gradient}; ${weight.en})`,
+  };
+}
+
+/** Where to look for what went wrong. */
+function describeWeight({ name, size }: LargestWeight): Text {
+  const value = size.toPrecision(2);
+  return { zh: `绝对值最大的权重 ${value} 在 ${name} 中`, en: `the largest weight, ${value}, is in ${name}` };
 }
 
 /** Throws a UserError when a figure of a finished stage is no number: its weights are of no use. */

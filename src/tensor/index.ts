@@ -2,7 +2,7 @@
 
 export * from './grad.ts';
 export * from './ndarray.ts';
-export type { Spec } from './primitive.ts';
+export type { GraphNode, Spec } from './primitive.ts';
 export * from './primitives/elementwise.ts';
 export * from './primitives/fused.ts';
 export * from './primitives/index-ops.ts';
