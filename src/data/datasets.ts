@@ -137,9 +137,9 @@ export function exerciseDocuments(count: number, seed: number, epoch: number): s
 }
 
 /** Drills beside so many exercises. */
-const EXERCISES_PER_DRILL = 8;
+const EXERCISES_PER_DRILL = 4;
 
-/** `count` exercises with model answers for one epoch of fine-tuning, and drills of the one-digit facts in them. */
+/** `count` exercises with model answers for one epoch of fine-tuning, and drills of the small steps in them. */
 export function exerciseConversations(
   count: number,
   seed: number,

@@ -2,7 +2,7 @@
 
 import type { Random } from '../tensor/random.ts';
 import { VERDICTS } from '../verifiers.ts';
-import { PUZZLE_FAMILIES, type Puzzle, WEEKDAYS } from './puzzles.ts';
+import { likeness, PUZZLE_FAMILIES, type Puzzle, WEEKDAYS, WORDS_OF_A_KIND } from './puzzles.ts';
 import { type GeneratedTask, isInSplit, type Split } from './tasks.ts';
 
 /** A puzzle of a split; each verdict is equally likely, so that no guess pays better than another. */
@@ -41,13 +41,32 @@ export function logicTask(random: Random, split: Split): GeneratedTask {
   };
 }
 
+/** Two words of a kind, the same one half of the time. */
+function pairOfWords(random: Random): readonly [string, string] {
+  const words = random.pick(WORDS_OF_A_KIND);
+  const word = random.pick(words);
+  return [word, random.uniform() < 0.5 ? word : random.pick(words)];
+}
+
+/**
+ * The smallest step of the puzzles, over and over: whether two words are the same. In an answer of thirty tokens there are
+ * one or two such decisions, too few to learn it from.
+ */
+export function likenessDrill(random: Random): { readonly prompt: string; readonly answer: string } {
+  const pairs = Array.from({ length: 5 + random.integer(4) }, () => pairOfWords(random));
+  return {
+    prompt: `比一比：${pairs.map(([a, b]) => `${a}和${b}`).join('，')}`,
+    answer: `${pairs.map(([a, b]) => likeness(a, b)).join('，')}。`,
+  };
+}
+
 // Texts for pretraining
 
-/** The same step of thought as prose. What the premises say already is not repeated. */
-function argue({ premises, claim, verdict, steps }: Puzzle): string {
+/** The same thought as prose. What the premises say already is not repeated. */
+function argue({ premises, claim, verdict, steps, prose = steps }: Puzzle): string {
   const given = premises.join('。');
   const conclusion = { 是: `所以${claim}`, 不是: `所以说“${claim}”不对`, 不一定: `所以说“${claim}”不一定对` };
-  const because = steps.filter((step) => !given.includes(step) && step !== claim);
+  const because = prose.filter((step) => !given.includes(step) && step !== claim);
   return `${given}。${because.length === 0 ? '' : `因为${because.join('，')}，`}${conclusion[verdict]}。`;
 }
 
@@ -66,6 +85,8 @@ export function logicDocument(random: Random): string {
   const kind = random.uniform();
   if (kind < 0.4) return puzzles.map((p) => `问：${promptOf(p)}\n答：${answerOf(p)}`).join('\n');
   if (kind < 0.65) return puzzles.map((p) => `${promptOf(p)}\n${answerOf(p)}`).join('\n');
-  if (kind < 0.95) return puzzles.map(argue).join('\n');
-  return aboutDays(random);
+  if (kind < 0.8) return puzzles.map(argue).join('\n');
+  if (kind < 0.85) return aboutDays(random);
+  const pairs = Array.from({ length: 10 + random.integer(20) }, () => pairOfWords(random));
+  return `比一比：${pairs.map(([a, b]) => likeness(a, b)).join('，')}。`;
 }

@@ -13,7 +13,7 @@ import { NAMES, type Puzzle } from './puzzles/puzzle.ts';
 import { GROUPS, HABITS, syllogism } from './puzzles/syllogism.ts';
 import { DAYS, WEEKDAYS, weekday } from './puzzles/weekday.ts';
 
-export type { Puzzle } from './puzzles/puzzle.ts';
+export { likeness, type Puzzle } from './puzzles/puzzle.ts';
 export { WEEKDAYS } from './puzzles/weekday.ts';
 
 /** The families; comparisons come in so many forms that they count twice. */
@@ -24,6 +24,12 @@ export const PUZZLE_FAMILIES: readonly ((random: Random) => Puzzle)[] = [
   membership,
   weekday,
   conditional,
+];
+
+/** Words of a kind, which the puzzles compare with one another. */
+export const WORDS_OF_A_KIND: readonly (readonly string[])[] = [
+  WEEKDAYS,
+  ...new Set([...COMPARISONS, ...COLLECTIONS].map(({ things }) => things)),
 ];
 
 /** What the puzzles are about: whole words to the tokenizer, so that to name a thing again is to copy one token. */

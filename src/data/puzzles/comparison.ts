@@ -1,7 +1,7 @@
 /** @file Puzzles of the form "A is more than B", up to chains of three. */
 
 import type { Random } from '../../tensor/random.ts';
-import { inSomeOrder, NAMES, type Puzzle } from './puzzle.ts';
+import { inSomeOrder, likeness, NAMES, type Puzzle } from './puzzle.ts';
 
 interface Comparison {
   readonly things: readonly string[];
@@ -41,13 +41,6 @@ export const COMPARISONS: readonly Comparison[] = [
   comparisonOf(NAMES, '到得早', '到得晚'),
 ];
 
-/** Whether the given pairs (greater, smaller) lead down from one thing to another. */
-function isAbove(pairs: readonly (readonly [number, number])[], from: number, to: number): boolean {
-  return pairs.some(
-    ([greater, smaller]) => greater === from && (smaller === to || isAbove(pairs, smaller, to)),
-  );
-}
-
 /** Pairs (greater, smaller) over things 0, 1, 2, ...: a pair, chains, two below one, two above one. */
 const SHAPES: readonly (readonly (readonly [number, number])[])[] = [
   [[0, 1]],
@@ -70,31 +63,44 @@ const SHAPES: readonly (readonly (readonly [number, number])[])[] = [
   ],
 ];
 
+/** The things on the way down from one to another, both included; as far as it leads where it does not lead there. */
+function wayDown(pairs: readonly (readonly [number, number])[], from: number, to: number): number[] {
+  if (from === to) return [from];
+  const ways = pairs.filter(([above]) => above === from).map(([, below]) => wayDown(pairs, below, to));
+  return [from, ...(ways.find((way) => way.at(-1) === to) ?? ways[0] ?? [])];
+}
+
 export function comparison(random: Random): Puzzle {
   const { things, more, less, open } = random.pick(COMPARISONS);
   const shape = random.pick(SHAPES);
   const size = 1 + Math.max(...shape.flat());
   const named = random.shuffle(things).slice(0, size);
   const [first, second] = random.shuffle(named.map((_, i) => i));
-  const [x, y] = [named[first], named[second]];
   const asksMore = random.uniform() < 0.5;
   const [greater, smaller] = asksMore ? [first, second] : [second, first];
-  const claim = asksMore ? more(x, y) : less(x, y);
-  const opposite = asksMore ? less(x, y) : more(x, y);
-  const forced = isAbove(shape, greater, smaller);
-  const excluded = isAbove(shape, smaller, greater);
-  const facts = inSomeOrder(random, shape).map(([a, b]) => {
-    const told = more(named[a], named[b]);
-    return random.uniform() < 0.25 ? [less(named[b], named[a]), told] : [told];
-  });
-  const known = forced ? claim : excluded ? opposite : `不知道${x}和${y}${open}`;
-  // Premises told the other way round are turned first, so that all facts point the same way.
-  const steps = facts.flatMap(([premise, turned]) => (turned ? [premise, `就是${turned}`] : [premise]));
+  const facts = inSomeOrder(random, shape);
+  const search = (from: number, to: number): { found: boolean; steps: readonly string[] } => {
+    const way = wayDown(facts, from, to).map((i) => named[i]);
+    const target = named[to];
+    const hops = way.slice(1).flatMap((name, i) => [`${way[i]}>${name}`, likeness(name, target)]);
+    const found = way.at(-1) === target;
+    return { found, steps: [`找${target}`, ...hops, ...(found ? [] : [`${way.at(-1)}>没有`])] };
+  };
+  const [x, y] = [named[first], named[second]];
+  const [claim, opposite] = asksMore ? [more(x, y), less(x, y)] : [less(x, y), more(x, y)];
+  const [down, up] = [search(greater, smaller), search(smaller, greater)];
   return {
-    premises: facts.map(([premise]) => premise),
+    premises: facts.map(([a, b]) =>
+      random.uniform() < 0.25 ? less(named[b], named[a]) : more(named[a], named[b]),
+    ),
     claim,
-    verdict: forced ? '是' : excluded ? '不是' : '不一定',
-    steps: steps.at(-1) === known ? steps : [...steps, known],
+    verdict: down.found ? '是' : up.found ? '不是' : '不一定',
+    steps: [
+      ...facts.map(([a, b]) => `${named[a]}>${named[b]}`),
+      ...down.steps,
+      ...(down.found ? [] : up.steps),
+    ],
+    prose: [down.found ? claim : up.found ? opposite : `不知道${x}和${y}${open}`],
     key: `compare ${open} ${shape
       .map(([a, b]) => `${named[a]}>${named[b]}`)
       .sort()

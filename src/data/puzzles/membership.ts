@@ -1,7 +1,7 @@
 /** @file Puzzles of what is on a list. */
 
 import type { Random } from '../../tensor/random.ts';
-import { NAMES, type Puzzle } from './puzzle.ts';
+import { likeness, NAMES, type Puzzle } from './puzzle.ts';
 
 export const COLLECTIONS: readonly { place: string; things: readonly string[]; rest: string }[] = [
   {
@@ -27,15 +27,16 @@ export function membership(random: Random): Puzzle {
   const inside = random.uniform() < 0.4;
   const asked = inside ? random.pick(present) : absent;
   const list = `${present.slice(0, -1).join('、')}和${present[present.length - 1]}`;
-  const looked = inside ? present.slice(0, present.indexOf(asked)) : present;
+  const looked = inside ? present.slice(0, present.indexOf(asked) + 1) : present;
   return {
     premises: [complete ? `${place}只有${list}` : `${place}有${list}，${rest}`],
     claim: `${place}有${asked}`,
     verdict: inside ? '是' : complete ? '不是' : '不一定',
     steps: [
-      ...looked.map((thing) => `${thing}不是${asked}`),
-      ...(inside ? [`${asked}就是`] : complete ? ['没有别的'] : [rest, `可能是${asked}`]),
+      ...looked.map((thing) => likeness(thing, asked)),
+      ...(inside ? [] : [complete ? '没有别的' : rest]),
     ],
+    prose: inside ? [] : [complete ? '没有别的' : rest],
     key: `membership ${place} ${complete ? 'only ' : ''}${[...present].sort().join(' ')}`,
   };
 }

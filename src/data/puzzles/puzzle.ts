@@ -10,10 +10,12 @@ export interface Puzzle {
   readonly claim: string;
   readonly verdict: Verdict;
   /**
-   * The way to the verdict, a sentence each. The last one says what is known about the claim, in the words of the claim
-   * where it is decided: to give the verdict then is to compare two sentences that stand close together.
+   * The way to the verdict, in steps that a small model can follow: each is a fact copied, the next thing looked up, or two
+   * words that stand side by side found to be the same or not.
    */
   readonly steps: readonly string[];
+  /** The same in sentences as people write them, where the steps are none. */
+  readonly prose?: readonly string[];
   /** The premises whatever their wording, to keep some for the examination. */
   readonly key: string;
 }
@@ -23,4 +25,9 @@ export const NAMES = ['小明', '小红', '小刚', '小丽', '小华', '小美'
 /** Sentences as they are, or now and then in another order. */
 export function inSomeOrder<T>(random: Random, sentences: readonly T[]): readonly T[] {
   return random.uniform() < 0.2 ? random.shuffle(sentences) : sentences;
+}
+
+/** Two words compared: `桃和梨不同`. */
+export function likeness(a: string, b: string): string {
+  return `${a}和${b}${a === b ? '相' : '不'}同`;
 }

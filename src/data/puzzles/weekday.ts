@@ -1,7 +1,7 @@
 /** @file Puzzles of the days of the week, counted day by day. */
 
 import type { Random } from '../../tensor/random.ts';
-import type { Puzzle } from './puzzle.ts';
+import { likeness, type Puzzle } from './puzzle.ts';
 
 export const WEEKDAYS = ['一', '二', '三', '四', '五', '六', '日'].map((day) => `星期${day}`);
 export const DAYS = ['前天', '昨天', '今天', '明天', '后天'];
@@ -26,8 +26,9 @@ export function weekday(random: Random): Puzzle {
       told(known),
       direction > 0 ? '往后数' : '往前数',
       ...days.map(told),
-      ...(open ? [`可能是${WEEKDAYS[claimed]}`] : []),
+      likeness(WEEKDAYS[weekdayOf(asked)], WEEKDAYS[claimed]),
     ],
+    prose: days.map(told),
     key: `weekday ${told(known)} ${DAYS[asked]}`,
   };
 }
