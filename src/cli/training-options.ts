@@ -48,7 +48,7 @@ export interface TrainingOptions {
   readonly batchSize?: number;
   readonly microBatchSize?: number;
   readonly lr?: number;
-  readonly optimizer: OptimizerName;
+  readonly optimizer?: OptimizerName;
   readonly seed: number;
   readonly device: Device;
   readonly threads: number;
@@ -214,11 +214,10 @@ export function addTrainingOptions(command: Command): Command {
   option(
     '--optimizer <name>',
     {
-      zh: '预训练和微调的优化器：adamw，或 muon（只管块内的矩阵，其余仍用 AdamW）',
-      en: 'optimiser of pretraining and SFT: adamw, or muon (for the matrices inside the blocks, AdamW for the rest)',
+      zh: '预训练和微调的优化器：adamw，或 muon（只管块内的矩阵，其余仍用 AdamW）；默认随规模',
+      en: 'optimiser of pretraining and SFT: adamw, or muon (for the matrices inside the blocks, AdamW for the rest); default by size',
     },
     choice(OPTIMIZERS),
-    'adamw',
   );
   option(
     '--data <[stage=]file...>',
@@ -324,8 +323,7 @@ export function recipeOf(options: TrainingOptions): Recipe {
   const { questions, groupSize } = bestOfN.rlhf;
   const rounds =
     options.rlhfEpisodes && Math.max(1, Math.round(options.rlhfEpisodes / (questions * groupSize)));
-  // Left out where it is the default: what was trained before there was a choice stays finished.
-  const optimizer = options.optimizer === 'adamw' ? {} : { optimizer: options.optimizer };
+  const optimizer = options.optimizer === undefined ? {} : { optimizer: options.optimizer };
   const given = <K extends string>(key: K, value: number | undefined) =>
     value === undefined ? {} : { [key]: value };
   return {
@@ -428,7 +426,7 @@ export function checkContradictions(
       en: '--rlvf-tasks has no effect: SFT and RLVF are skipped or have data of their own (--data), so no tasks are generated; remove it.',
     });
   }
-  if (options.optimizer !== 'adamw' && skip.has('pretrain') && skip.has('sft')) {
+  if (options.optimizer !== undefined && skip.has('pretrain') && skip.has('sft')) {
     throw new UserError({
       zh: `--optimizer ${options.optimizer} 不起作用：它只用于预训练和监督微调，而两者都被跳过了；请去掉它。`,
       en: `--optimizer ${options.optimizer} has no effect: it is for pretraining and SFT, and both are skipped; remove it.`,
