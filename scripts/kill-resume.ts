@@ -64,7 +64,7 @@ function digests(folder: string): Map<string, string> {
   );
 }
 
-/** The bytes of a file; weights, and the lines of metrics, without the seconds that they took. */
+/** The bytes of a file; weights, records and the lines of metrics without the seconds that they took. */
 function withoutTime(folder: string, name: string): Uint8Array | string {
   const bytes = readFileSync(join(folder, name));
   if (name.endsWith('.jsonl')) {
@@ -72,6 +72,9 @@ function withoutTime(folder: string, name: string): Uint8Array | string {
     return lines
       .map((line) => JSON.stringify({ ...JSON.parse(line), time: 0, tokensPerSecond: 0 }))
       .join('\n');
+  }
+  if (name.endsWith('.json')) {
+    return JSON.stringify(JSON.parse(bytes.toString()), (key, value) => (key === 'seconds' ? 0 : value));
   }
   if (!name.endsWith('.safetensors')) return bytes;
   // The header is JSON after eight bytes of length; the rest are the numbers.
