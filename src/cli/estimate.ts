@@ -15,7 +15,7 @@ const EFFICIENCY = 0.75;
 const TOKENS_PER_CHARACTER = 0.75;
 const TOKENS_PER_EXERCISE_DOCUMENT = 110;
 /** With its share of a drill. */
-const TOKENS_PER_EXERCISE = 55;
+const TOKENS_PER_EXERCISE = 62;
 const FIXED_SECONDS = 12;
 
 /** What there is to do, and how fast. */
@@ -54,13 +54,17 @@ export function estimateStages({ gflops, config, recipe, data }: Work): Readonly
     grpo: answered * (0.6 * rlvf.questions + (grpo.epochs + 0.6) * rlvf.keptQuestions),
     'best-of-n': bestOf(bestOfN.rlvf),
   };
-  // Training tokens; a forward pass alone counts a third.
+  // Training tokens; a forward pass alone counts a third. What is no text in a file counts for most of it where the
+  // conversations are as short as the bundled ones.
   const tokens: Record<StageName, number> = {
     pretrain:
       pretrain.epochs *
       (text(data.pretrain) +
         beside(data.pretrain, pretrain.generatedDocuments * TOKENS_PER_EXERCISE_DOCUMENT)),
-    sft: sft.epochs * (text(data.sft) * 0.6 + beside(data.sft, sft.generatedTasks * TOKENS_PER_EXERCISE)),
+    sft:
+      sft.epochs *
+      (text(data.sft) * (data.sft.own ? 0.6 : 0.27) +
+        beside(data.sft, sft.generatedTasks * TOKENS_PER_EXERCISE)),
     reward: reward.epochs * pairTokens,
     rlhf: rlhfTokens[recipe.rlhfAlgorithm],
     rlvf: rlvfTokens[recipe.rlvfAlgorithm],

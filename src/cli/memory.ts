@@ -22,7 +22,7 @@ const COPIES = 8;
 /** Of the sums of gradients: one is read, one is written. */
 const COPIES_OF_SUMS = 2;
 /** Tokens of a question with its answer, about. */
-const SHORT_ROW = 96;
+const SHORT_ROW = 128;
 
 /** The largest graph that a stage trains with. */
 interface GraphSize {
