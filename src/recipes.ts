@@ -102,8 +102,8 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
       episodes: 1024,
       batchSize: 32,
       miniBatchSize: 16,
-      learningRate: 4e-4,
-      klCoefficient: 0.1,
+      learningRate: 2e-4,
+      klCoefficient: 0.2,
       maxNewTokens: 48,
     },
     rlvf: {
