@@ -32,29 +32,29 @@ await runCommand(async () => {
       .option('--json', describe('只打印一行 JSON', 'print one line of JSON'))
       .option('--threads <n>', describe('线程数', 'number of threads'), whole, availableParallelism());
 
-  add('train', { zh: '训练一步的速度和内存', en: 'speed and memory of training' })
-    .option(
-      '--preset <name>',
-      describe('模型规模', 'size of the model'),
-      choice(['nano', 'mini', 'small']),
-      'mini',
-    )
-    .option('--batch <n>', describe('批大小', 'batch size'), whole, 16)
-    .option('--context <n>', describe('上下文长度', 'context length'), whole, 256)
+  /** Of a training step, whose model and batch have sizes. */
+  const addStep = (name: string, description: Text, batch: number) =>
+    add(name, description)
+      .option(
+        '--preset <name>',
+        describe('模型规模', 'size of the model'),
+        choice(['nano', 'mini', 'small']),
+        'mini',
+      )
+      .option('--batch <n>', describe('批大小', 'batch size'), whole, batch)
+      .option('--context <n>', describe('上下文长度', 'context length'), whole, 256);
+
+  addStep('train', { zh: '训练一步的速度和内存', en: 'speed and memory of training' }, 16)
     .option('--steps <n>', describe('测量的步数', 'steps to measure'), whole, 8)
     .action(async ({ json, ...options }) => show(await benchTrain(options), json));
-  add('model', {
-    zh: '模型的几种结构（多头、分组查询、多查询、混合专家），轮流测：参数、训练、生成',
-    en: 'the forms of the model (multi-head, grouped-query, multi-query, experts), in turn: parameters, training, decoding',
-  })
-    .option(
-      '--preset <name>',
-      describe('模型规模', 'size of the model'),
-      choice(['nano', 'mini', 'small']),
-      'mini',
-    )
-    .option('--batch <n>', describe('训练的批大小', 'batch size of training'), whole, 4)
-    .option('--context <n>', describe('上下文长度', 'context length'), whole, 256)
+  addStep(
+    'model',
+    {
+      zh: '模型的几种结构（多头、分组查询、多查询、混合专家），轮流测：参数、训练、生成',
+      en: 'the forms of the model (multi-head, grouped-query, multi-query, experts), in turn: parameters, training, decoding',
+    },
+    4,
+  )
     .option('--steps <n>', describe('每轮训练几步', 'training steps a round'), whole, 4)
     .option('--rounds <n>', describe('轮数', 'rounds'), whole, 3)
     .option('--num-experts <n>', describe('专家数', 'number of experts'), integer({ min: 2 }), 8)
@@ -78,18 +78,14 @@ await runCommand(async () => {
       64,
     )
     .action(async ({ json, ...options }) => show(await benchServe(options), json));
-  add('lora', {
-    zh: '一步 LoRA 与一步全量微调：时间和内存',
-    en: 'a step of LoRA and one of full fine-tuning: time and memory',
-  })
-    .option(
-      '--preset <name>',
-      describe('模型规模', 'size of the model'),
-      choice(['nano', 'mini', 'small']),
-      'mini',
-    )
-    .option('--batch <n>', describe('批大小', 'batch size'), whole, 4)
-    .option('--context <n>', describe('上下文长度', 'context length'), whole, 256)
+  addStep(
+    'lora',
+    {
+      zh: '一步 LoRA 与一步全量微调：时间和内存',
+      en: 'a step of LoRA and one of full fine-tuning: time and memory',
+    },
+    4,
+  )
     .option('--r <n>', describe('LoRA 的秩', 'rank of LoRA'), whole, 8)
     .option(
       '--dropout <p>',

@@ -14,6 +14,7 @@ import { greedy } from '../src/sampling.ts';
 import type { Runtime } from '../src/tensor/index.ts';
 import { createNodeRuntime } from '../src/tensor/runtime/node.ts';
 import { SPECIAL } from '../src/tokenizer.ts';
+import { median } from './median.ts';
 import { timeSteps } from './train.ts';
 
 export interface FormBench {
@@ -101,10 +102,6 @@ async function timeDecoding(runtime: Runtime, config: ModelConfig): Promise<numb
   }
   await decoder.release();
   return seconds;
-}
-
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 }
 
 /** The forms as rows of a table. */

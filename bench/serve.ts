@@ -13,6 +13,7 @@ import { gptParameters } from '../src/model.ts';
 import { initializeParameters } from '../src/nn/parameters.ts';
 import { SPECIAL_TOKENS, Tokenizer } from '../src/tokenizer.ts';
 import { sendMalformed } from './malformed.ts';
+import { median } from './median.ts';
 
 export interface ServeBench {
   readonly preset: PresetName;
@@ -192,8 +193,4 @@ function peakMemory({ pid }: ChildProcess): number {
   } catch {
     return 0;
   }
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
 }

@@ -41,11 +41,17 @@ export function logicTask(random: Random, split: Split): GeneratedTask {
   };
 }
 
-/** Two words of a kind, the same one half of the time. */
-function pairOfWords(random: Random): readonly [string, string] {
-  const words = random.pick(WORDS_OF_A_KIND);
-  const word = random.pick(words);
-  return [word, random.uniform() < 0.5 ? word : random.pick(words)];
+/** `count` pairs of words of a kind, the same word twice one half of the time, as a question and as its answer. */
+function likenessPage(random: Random, count: number): { readonly asked: string; readonly told: string } {
+  const pairs = Array.from({ length: count }, () => {
+    const words = random.pick(WORDS_OF_A_KIND);
+    const word = random.pick(words);
+    return [word, random.uniform() < 0.5 ? word : random.pick(words)] as const;
+  });
+  return {
+    asked: pairs.map(([a, b]) => `${a}和${b}`).join('，'),
+    told: `${pairs.map(([a, b]) => likeness(a, b)).join('，')}。`,
+  };
 }
 
 /**
@@ -53,11 +59,8 @@ function pairOfWords(random: Random): readonly [string, string] {
  * one or two such decisions, too few to learn it from.
  */
 export function likenessDrill(random: Random): { readonly prompt: string; readonly answer: string } {
-  const pairs = Array.from({ length: 5 + random.integer(4) }, () => pairOfWords(random));
-  return {
-    prompt: `比一比：${pairs.map(([a, b]) => `${a}和${b}`).join('，')}`,
-    answer: `${pairs.map(([a, b]) => likeness(a, b)).join('，')}。`,
-  };
+  const { asked, told } = likenessPage(random, 5 + random.integer(4));
+  return { prompt: `比一比：${asked}`, answer: told };
 }
 
 // Texts for pretraining
@@ -87,6 +90,5 @@ export function logicDocument(random: Random): string {
   if (kind < 0.65) return puzzles.map((p) => `${promptOf(p)}\n${answerOf(p)}`).join('\n');
   if (kind < 0.8) return puzzles.map(argue).join('\n');
   if (kind < 0.85) return aboutDays(random);
-  const pairs = Array.from({ length: 10 + random.integer(20) }, () => pairOfWords(random));
-  return `比一比：${pairs.map(([a, b]) => likeness(a, b)).join('，')}。`;
+  return `比一比：${likenessPage(random, 10 + random.integer(20)).told}`;
 }

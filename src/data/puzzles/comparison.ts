@@ -79,6 +79,7 @@ export function comparison(random: Random): Puzzle {
   const asksMore = random.uniform() < 0.5;
   const [greater, smaller] = asksMore ? [first, second] : [second, first];
   const facts = inSomeOrder(random, shape);
+  const aboveBelow = ([a, b]: readonly [number, number]): string => `${named[a]}>${named[b]}`;
   const search = (from: number, to: number): { found: boolean; steps: readonly string[] } => {
     const way = wayDown(facts, from, to).map((i) => named[i]);
     const target = named[to];
@@ -95,15 +96,8 @@ export function comparison(random: Random): Puzzle {
     ),
     claim,
     verdict: down.found ? '是' : up.found ? '不是' : '不一定',
-    steps: [
-      ...facts.map(([a, b]) => `${named[a]}>${named[b]}`),
-      ...down.steps,
-      ...(down.found ? [] : up.steps),
-    ],
+    steps: [...facts.map(aboveBelow), ...down.steps, ...(down.found ? [] : up.steps)],
     prose: [down.found ? claim : up.found ? opposite : `不知道${x}和${y}${open}`],
-    key: `compare ${open} ${shape
-      .map(([a, b]) => `${named[a]}>${named[b]}`)
-      .sort()
-      .join(' ')}`,
+    key: `compare ${open} ${shape.map(aboveBelow).sort().join(' ')}`,
   };
 }

@@ -27,16 +27,15 @@ export function membership(random: Random): Puzzle {
   const inside = random.uniform() < 0.4;
   const asked = inside ? random.pick(present) : absent;
   const list = `${present.slice(0, -1).join('、')}和${present[present.length - 1]}`;
+  /** What decides where the list does not hold it. */
+  const beyond = inside ? [] : [complete ? '没有别的' : rest];
   const looked = inside ? present.slice(0, present.indexOf(asked) + 1) : present;
   return {
     premises: [complete ? `${place}只有${list}` : `${place}有${list}，${rest}`],
     claim: `${place}有${asked}`,
     verdict: inside ? '是' : complete ? '不是' : '不一定',
-    steps: [
-      ...looked.map((thing) => likeness(thing, asked)),
-      ...(inside ? [] : [complete ? '没有别的' : rest]),
-    ],
-    prose: inside ? [] : [complete ? '没有别的' : rest],
+    steps: [...looked.map((thing) => likeness(thing, asked)), ...beyond],
+    prose: beyond,
     key: `membership ${place} ${complete ? 'only ' : ''}${[...present].sort().join(' ')}`,
   };
 }
