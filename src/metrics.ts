@@ -108,8 +108,11 @@ export function openMetrics(
   const linesPath = join(dir, METRICS_FILE);
   const kept = readKept(linesPath, options.resumeAt);
   writeFileAtomic(linesPath, kept.map((record) => `${toLine(record)}\n`).join(''));
+  // Every opening writes under a new name, so that what a kill left of an earlier one has to go as well.
   for (const name of readdirSync(dir)) {
-    if (/^events\.out\.tfevents\.\d+\.my-llm$/.test(name)) rmSync(join(dir, name));
+    if (/^events\.out\.tfevents\.\d+\.my-llm$|^\.events\.out\.tfevents\.\d+\.my-llm\.tmp-\d+$/.test(name)) {
+      rmSync(join(dir, name));
+    }
   }
   const eventsPath = join(dir, `events.out.tfevents.${now()}.my-llm`);
   const events = kept.map((record) => eventOf(record));

@@ -147,3 +147,9 @@ test('half a line of a killed run is dropped; files of others stay', () => {
   expect(steps()).toEqual(['sft 1', 'sft 2', 'sft 3']);
   expect(readdirSync(dir)).toContain('events.out.tfevents.1.other-host');
 });
+
+test('what a kill left of events that were being written is removed', () => {
+  writeFileSync(join(dir, '.events.out.tfevents.17.my-llm.tmp-1'), 'half');
+  logSteps('sft', 1, 1);
+  expect(readdirSync(dir).filter((name) => name.includes('tmp'))).toEqual([]);
+});
