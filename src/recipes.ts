@@ -22,8 +22,11 @@ type BestOfNSettings = Omit<BestOfNOptions, 'maxNewTokens' | 'temperature'>;
 export interface Recipe {
   /** `generatedDocuments`: texts of arithmetic and logic made anew for each epoch, beside the bundled text. */
   readonly pretrain: PretrainOptions & { readonly generatedDocuments: number };
-  /** `generatedTasks`: exercises made anew for each epoch, beside the bundled conversations. */
-  readonly sft: SftOptions & { readonly generatedTasks: number };
+  /**
+   * `generatedTasks`: exercises made anew for each epoch, beside the bundled conversations; `shortAnswers`: the share of
+   * these whose answer is a short one.
+   */
+  readonly sft: SftOptions & { readonly generatedTasks: number; readonly shortAnswers: number };
   /** `generatedPairs`: answers spoilt on purpose, made anew for each epoch, beside the bundled pairs. */
   readonly reward: RewardOptions & { readonly generatedPairs: number };
   readonly rlhfAlgorithm: RlhfAlgorithm;
@@ -50,6 +53,10 @@ const RLHF: Omit<RlhfOptions, 'episodes' | 'batchSize' | 'miniBatchSize' | 'lear
     klCoefficient: 0.15,
     klTarget: 6,
     klHorizon: 10_000,
+    criticLearningRate: 2e-4,
+    criticWarmup: 256,
+    rehearsalRows: 2,
+    rehearsalCoefficient: 0.5,
     gamma: 1,
     lambda: 0.95,
     missingEndPenalty: 1,
@@ -65,9 +72,16 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
       rlvf: { iterations: 10, questions: 8, groupSize: 4, epochs: 1, batchSize: 2, learningRate: 5e-4 },
     },
     pretrain: { epochs: 1, batchSize: 16, learningRate: 3e-3, warmupSteps: 10, generatedDocuments: 100 },
-    sft: { epochs: 3, batchSize: 16, learningRate: 3e-3, generatedTasks: 600 },
+    sft: { epochs: 3, batchSize: 16, learningRate: 3e-3, generatedTasks: 600, shortAnswers: 0.4 },
     reward: { epochs: 2, batchSize: 16, learningRate: 1e-3, generatedPairs: 200 },
-    rlhf: { ...RLHF, episodes: 96, batchSize: 16, miniBatchSize: 8, learningRate: 1e-3, maxNewTokens: 24 },
+    rlhf: {
+      ...RLHF,
+      episodes: 96,
+      batchSize: 16,
+      miniBatchSize: 8,
+      learningRate: 1e-3,
+      maxNewTokens: 24,
+    },
     rlvf: {
       iterations: 10,
       questions: 8,
@@ -95,15 +109,22 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
       optimizer: 'muon',
       generatedDocuments: 200,
     },
-    sft: { epochs: 5, batchSize: 4, learningRate: 2e-3, optimizer: 'muon', generatedTasks: 3200 },
-    reward: { epochs: 2, batchSize: 16, learningRate: 2e-4, generatedPairs: 800 },
+    sft: {
+      epochs: 4,
+      batchSize: 4,
+      learningRate: 2e-3,
+      optimizer: 'muon',
+      generatedTasks: 4000,
+      shortAnswers: 0.4,
+    },
+    reward: { epochs: 2, batchSize: 16, learningRate: 2e-4, generatedPairs: 1000 },
     rlhf: {
       ...RLHF,
       episodes: 1024,
       batchSize: 32,
       miniBatchSize: 16,
-      learningRate: 2e-4,
-      klCoefficient: 0.2,
+      learningRate: 4e-4,
+      klCoefficient: 0.1,
       maxNewTokens: 48,
     },
     rlvf: {
@@ -126,9 +147,16 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
       rlvf: { iterations: 60, questions: 16, groupSize: 8, epochs: 1, batchSize: 4, learningRate: 5e-5 },
     },
     pretrain: { epochs: 8, batchSize: 16, learningRate: 8e-4, warmupSteps: 50, generatedDocuments: 600 },
-    sft: { epochs: 10, batchSize: 16, learningRate: 3e-4, generatedTasks: 1500 },
-    reward: { epochs: 2, batchSize: 16, learningRate: 5e-5, generatedPairs: 800 },
-    rlhf: { ...RLHF, episodes: 960, batchSize: 32, miniBatchSize: 16, learningRate: 1e-4, maxNewTokens: 48 },
+    sft: { epochs: 10, batchSize: 16, learningRate: 3e-4, generatedTasks: 1500, shortAnswers: 0.4 },
+    reward: { epochs: 2, batchSize: 16, learningRate: 5e-5, generatedPairs: 1000 },
+    rlhf: {
+      ...RLHF,
+      episodes: 960,
+      batchSize: 32,
+      miniBatchSize: 16,
+      learningRate: 1e-4,
+      maxNewTokens: 48,
+    },
     rlvf: {
       iterations: 60,
       questions: 16,

@@ -1,5 +1,6 @@
 /** @file How each stage of the pipeline is trained: on which data, from which checkpoints, by which method. */
 
+import type { Message } from './chat-format.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import {
   conversations,
@@ -14,6 +15,7 @@ import {
   verifiableTasks,
 } from './data/datasets.ts';
 import { practicePrompts } from './data/practice-prompts.ts';
+import { hurriedConversations } from './data/short-answers.ts';
 import { UserError } from './errors.ts';
 import type { PipelineOptions } from './pipeline.ts';
 import type { Recipe } from './recipes.ts';
@@ -26,7 +28,7 @@ import { trainRewardModel } from './stages/reward-model.ts';
 import { trainRlhf } from './stages/rlhf.ts';
 import { trainRlvf } from './stages/rlvf.ts';
 import { createScoredPractice } from './stages/scored-responses.ts';
-import { supervisedFineTune } from './stages/sft.ts';
+import { type SftData, supervisedFineTune } from './stages/sft.ts';
 import type { StageContext, StageName, StageResult } from './stages/stage.ts';
 import { createVerifiedPractice } from './stages/verified-answers.ts';
 import { Tokenizer } from './tokenizer.ts';
@@ -89,6 +91,23 @@ export function planStages(
   const typesFor = (source: SourceText): PipelineOptions['taskTypes'] => (source.own ? undefined : taskTypes);
   const fingerprint = (stage: StageName): unknown => need(stage).extra['fingerprint'] ?? 'unknown';
   const pairData = { pairs: pairs.train, heldOut: pairs.heldOut };
+  const { generatedTasks, shortAnswers } = recipe.sft;
+  const exercises = (epoch: number): (readonly Message[])[] =>
+    exerciseConversations(generatedTasks, seed, epoch, taskTypes);
+  const chatData: SftData = data.sft.own
+    ? { conversations: chats.train, heldOut: chats.heldOut }
+    : {
+        conversations: [],
+        generate: (epoch) => [
+          ...hurriedConversations(chats.train, shortAnswers, seed, epoch),
+          ...exercises(epoch),
+        ],
+        heldOut: [...chats.heldOut, ...heldOutExercises(60, taskTypes)],
+      };
+  // What nobody has preferences about: how to work things out.
+  const rehearsal: SftData = data.sft.own
+    ? chatData
+    : { conversations: [], generate: exercises, heldOut: [] };
   return {
     pretrain() {
       const { generatedDocuments, ...settings } = recipe.pretrain;
@@ -111,12 +130,7 @@ export function planStages(
       };
     },
     sft() {
-      const { generatedTasks, ...settings } = recipe.sft;
-      const generate = data.sft.own
-        ? undefined
-        : (epoch: number) => exerciseConversations(generatedTasks, seed, epoch, taskTypes);
-      const heldOut = data.sft.own ? chats.heldOut : [...chats.heldOut, ...heldOutExercises(60, taskTypes)];
-      const chatData = { conversations: chats.train, generate, heldOut };
+      const { generatedTasks: _, shortAnswers: __, ...settings } = recipe.sft;
       return {
         dependsOn: [fingerprint('pretrain'), { ...recipe.sft, taskTypes: typesFor(data.sft) }, data.sft],
         start: () => need('pretrain'),
@@ -163,7 +177,9 @@ export function planStages(
           const [sft, reward] = [need('sft').params, need('reward').params];
           const room = context.config.contextLength - maxNewTokens;
           const prompts = practicePrompts(context.tokenizer, chats, pairs, room);
-          if (algorithm === 'ppo') return trainRlhf(context, sft, reward, prompts, recipe.rlhf);
+          if (algorithm === 'ppo') {
+            return trainRlhf(context, sft, reward, { ...prompts, rehearsal }, recipe.rlhf);
+          }
           const writing = { ...bestOfN, batchSize: ANSWERS_AT_A_TIME };
           const practice = await createScoredPractice(context, reward, prompts, writing);
           return trainBestOfN(context, sft, practice, bestOfN);

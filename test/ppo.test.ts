@@ -3,12 +3,15 @@ import { describe, expect, it } from 'vitest';
 import { groupAdvantages, sortGroups } from '../src/stages/groups.ts';
 import {
   adaptKlCoefficient,
+  clippedPolicyLoss,
+  clippedValueLoss,
   explainedVariance,
   generalizedAdvantages,
   k3,
-  type PpoBatch,
-  ppoLoss,
+  type PolicyBatch,
+  PPO_CLIPPING,
   tokenRewards,
+  type ValueBatch,
   whiten,
 } from '../src/stages/ppo.ts';
 import { gradients, interpret, type Tensor, tensor, trace } from '../src/tensor/index.ts';
@@ -151,24 +154,38 @@ describe('explained variance', () => {
   });
 });
 
-/** The loss of one row of actions; everything that is not given is zero, and every action counts. */
-function loss(
-  given: Partial<Record<keyof PpoBatch, readonly number[]>>,
-  clipping?: Parameters<typeof ppoLoss>[1],
-) {
-  const length = Math.max(...Object.values(given).map((values) => values.length));
-  const names = ['logProbs', 'values', 'oldLogProbs', 'oldValues', 'advantages', 'returns', 'mask'] as const;
-  const batch = Object.fromEntries(
-    names.map((name) => [
+const CLIP = { low: PPO_CLIPPING.ratioClip, high: PPO_CLIPPING.ratioClip };
+
+/** A batch of one row; everything that is not given is zero, and every action counts. */
+function rowOf<Name extends string>(
+  names: readonly Name[],
+  given: Partial<Record<Name, readonly number[]>>,
+): Record<Name | 'mask', Tensor> {
+  const length = Math.max(
+    ...Object.values<readonly number[]>(given as Record<Name, readonly number[]>).map(
+      (values) => values.length,
+    ),
+  );
+  return Object.fromEntries(
+    [...names, 'mask' as const].map((name) => [
       name,
-      tensor([...(given[name] ?? Array(length).fill(name === 'mask' ? 1 : 0))], [1, length]),
+      tensor([...(given[name as Name] ?? Array(length).fill(name === 'mask' ? 1 : 0))], [1, length]),
     ]),
-  ) as Record<keyof PpoBatch, Tensor>;
-  const result = ppoLoss(batch, clipping);
-  const metrics = Object.fromEntries(
-    Object.entries(result.metrics).map(([name, metric]) => [name, metric.item()]),
-  ) as Record<keyof typeof result.metrics, number>;
-  return { loss: result.loss.item(), ...metrics };
+  ) as Record<Name | 'mask', Tensor>;
+}
+
+/** The loss of one row of actions. */
+function loss(given: Partial<Record<keyof PolicyBatch, readonly number[]>>, clip = CLIP) {
+  const result = clippedPolicyLoss(rowOf(['logProbs', 'oldLogProbs', 'advantages'], given), clip);
+  return Object.fromEntries(Object.entries(result).map(([name, metric]) => [name, metric.item()])) as Record<
+    keyof typeof result,
+    number
+  >;
+}
+
+/** The value loss of one row. */
+function valueLoss(given: Partial<Record<keyof ValueBatch, readonly number[]>>, clip?: number): number {
+  return clippedValueLoss(rowOf(['values', 'oldValues', 'returns'], given), clip).item();
 }
 
 describe('the PPO loss', () => {
@@ -210,56 +227,35 @@ describe('the PPO loss', () => {
 
   it('takes half the larger of clipped and unclipped squared error of the values', () => {
     // V = 1, V_old = 0, R = 1: the error is 0, the clipped value 0.2 is off by 0.8
-    expect(loss({ values: [1], returns: [1] }).valueLoss).toBeCloseTo(0.5 * 0.64, 6);
+    expect(valueLoss({ values: [1], returns: [1] })).toBeCloseTo(0.5 * 0.64, 6);
     // V = 1, V_old = 0, R = -1: 2² against 1.2²
-    expect(loss({ values: [1], returns: [-1] }).valueLoss).toBeCloseTo(0.5 * 4, 6);
+    expect(valueLoss({ values: [1], returns: [-1] })).toBeCloseTo(0.5 * 4, 6);
     // V = -1, V_old = 0, R = -1: the clipped value -0.2 is off by 0.8
-    expect(loss({ values: [-1], returns: [-1] }).valueLoss).toBeCloseTo(0.5 * 0.64, 6);
+    expect(valueLoss({ values: [-1], returns: [-1] })).toBeCloseTo(0.5 * 0.64, 6);
     // Within the range: V = 0.6, V_old = 0.5, R = 1
-    expect(loss({ values: [0.6], oldValues: [0.5], returns: [1] }).valueLoss).toBeCloseTo(0.5 * 0.16, 6);
-  });
-
-  it('adds a tenth of the value loss to the policy loss', () => {
-    const {
-      loss: total,
-      policyLoss,
-      valueLoss,
-    } = loss({
-      logProbs: [UP, DOWN],
-      advantages: [2, 1],
-      values: [1, 0],
-      returns: [0, 3],
-    });
-    // -2.4 and -0.5; 1² and 3²
-    expect(policyLoss).toBeCloseTo(-1.45, 6);
-    expect(valueLoss).toBeCloseTo(0.5 * 5, 6);
-    expect(total).toBeCloseTo(-1.45 + 0.25, 6);
+    expect(valueLoss({ values: [0.6], oldValues: [0.5], returns: [1] })).toBeCloseTo(0.5 * 0.16, 6);
   });
 
   it('takes its clipping as an option', () => {
-    const clipping = { ratioClip: 0.1, valueClip: 0.5, valueCoefficient: 1 };
-    const result = loss({ logProbs: [UP], advantages: [1], values: [1], returns: [1] }, clipping);
-    expect(result.policyLoss).toBeCloseTo(-1.1, 6);
-    expect(result.valueLoss).toBeCloseTo(0.5 * 0.25, 6);
-    expect(result.loss).toBeCloseTo(-1.1 + 0.125, 6);
+    const { policyLoss } = loss({ logProbs: [UP], advantages: [1] }, { low: 0.1, high: 0.1 });
+    expect(policyLoss).toBeCloseTo(-1.1, 6);
+    expect(valueLoss({ values: [1], returns: [1] }, 0.5)).toBeCloseTo(0.5 * 0.25, 6);
   });
 
   it('sees only what the mask covers, and averages over that', () => {
-    const visible = { logProbs: [UP, DOWN], advantages: [2, 1], values: [1, 0], returns: [0, 3] };
-    const hidden = {
-      logProbs: [UP, 5, DOWN, -9],
-      advantages: [2, 50, 1, -50],
-      values: [1, 99, 0, 7],
-      returns: [0, -9, 3, 1],
-      mask: [1, 0, 1, 0],
-    };
-    const [expected, actual] = [loss(visible), loss(hidden)];
+    const mask = [1, 0, 1, 0];
+    const expected = loss({ logProbs: [UP, DOWN], advantages: [2, 1] });
+    const actual = loss({ logProbs: [UP, 5, DOWN, -9], advantages: [2, 50, 1, -50], mask });
+    const visible = valueLoss({ values: [1, 0], returns: [0, 3] });
+    expect(visible).toBeCloseTo(0.5 * 5, 6);
+    expect(valueLoss({ values: [1, 99, 0, 7], returns: [0, -9, 3, 1], mask })).toBeCloseTo(visible, 6);
     for (const name of Object.keys(expected) as (keyof typeof expected)[])
       expect(actual[name], name).toBeCloseTo(expected[name], 6);
   });
 
   it('is zero, not NaN, for an empty mask', () => {
-    expect(loss({ logProbs: [1, 2], advantages: [1, 1], returns: [5, 5], mask: [0, 0] }).loss).toBe(0);
+    expect(loss({ logProbs: [1, 2], advantages: [1, 1], mask: [0, 0] }).policyLoss).toBe(0);
+    expect(valueLoss({ values: [1, 2], returns: [5, 5], mask: [0, 0] })).toBe(0);
   });
 
   it('clamps log ratios to ±20', () => {
@@ -267,7 +263,7 @@ describe('the PPO loss', () => {
       const up = loss({ logProbs: [difference], advantages: [-1] });
       expect(up.policyLoss / Math.exp(20)).toBeCloseTo(1, 5);
       const down = loss({ logProbs: [-difference], advantages: [1] });
-      expect(Number.isFinite(down.loss)).toBe(true);
+      expect(Number.isFinite(down.policyLoss)).toBe(true);
       expect(down.approxKl).toBeCloseTo(Math.exp(-20) - 1 + 20, 4);
     }
   });
@@ -282,24 +278,19 @@ describe('the PPO loss', () => {
     const spec = { dtype: 'float32', shape: [1, 4] } as const;
     const row = (...values: number[]) => tensor(values, [1, 4]);
     const graph = trace({ logProbs: spec, values: spec }, ({ logProbs, values }) => {
-      const { loss: total } = ppoLoss({
-        logProbs,
-        values,
-        oldLogProbs: row(0, 0, 0, 0),
-        oldValues: row(0, 0, 0, 0),
-        advantages: row(2, 2, -2, 2),
-        returns: row(1, 1, 1, 1),
-        mask: row(1, 1, 1, 0),
-      });
-      const [policy, value] = gradients(total, [logProbs, values]);
+      const [oldLogProbs, oldValues] = [row(0, 0, 0, 0), row(0, 0, 0, 0)];
+      const [advantages, returns, mask] = [row(2, 2, -2, 2), row(1, 1, 1, 1), row(1, 1, 1, 0)];
+      const { policyLoss } = clippedPolicyLoss({ logProbs, oldLogProbs, advantages, mask }, CLIP);
+      const [policy] = gradients(policyLoss, [logProbs]);
+      const [value] = gradients(clippedValueLoss({ values, oldValues, returns, mask }), [values]);
       return { policy, value };
     });
     const feeds = { logProbs: row(UP, DOWN, DOWN, DOWN).value, values: row(0.5, -0.1, 0.1, 0.1).value };
     const { policy, value } = interpret(graph, feeds);
     // Clipped; -A r / 3; clipped; masked.
     expectClose(policy.data as Float32Array, [0, -2 * 0.5 * (1 / 3), 0, 0]);
-    // V = 0.5 lies outside of 0 ± 0.2 and the clipped error 0.8 is the larger: no gradient. Else 0.1 (V - R) / 3.
-    expectClose(value.data as Float32Array, [0, (0.1 * -1.1) / 3, (0.1 * -0.9) / 3, 0]);
+    // V = 0.5 lies outside of 0 ± 0.2 and the clipped error 0.8 is the larger: no gradient. Else (V - R) / 3.
+    expectClose(value.data as Float32Array, [0, -1.1 / 3, -0.9 / 3, 0]);
   });
 });
 

@@ -6,8 +6,9 @@ import { GPT } from '../src/model.ts';
 import { bindParameters, initializeParameters } from '../src/nn/parameters.ts';
 import { createTrainer, createTrainState } from '../src/nn/train-step.ts';
 import { GREEDY } from '../src/sampling.ts';
-import { createJudge, withoutValueHead, withValueHead } from '../src/stages/actor-critic.ts';
+import { createCritic, criticWeights } from '../src/stages/critic.ts';
 import { renderPairs } from '../src/stages/pairs.ts';
+import { createJudge } from '../src/stages/policy-judge.ts';
 import { evaluatePretrain, keyOf, pretrain } from '../src/stages/pretrain.ts';
 import {
   createScorer,
@@ -19,7 +20,7 @@ import {
 import { trainRlhf } from '../src/stages/rlhf.ts';
 import { trainRlvf } from '../src/stages/rlvf.ts';
 import type { RlhfData } from '../src/stages/scored-responses.ts';
-import { sftLoss, supervisedFineTune } from '../src/stages/sft.ts';
+import { evaluateSft, sftLoss, supervisedFineTune } from '../src/stages/sft.ts';
 import { checkEvaluations } from '../src/stages/stage.ts';
 import { answerTasks } from '../src/stages/verified-answers.ts';
 import {
@@ -414,7 +415,7 @@ describe('RLHF', () => {
   const data: RlhfData = { prompts: prompts.slice(0, 12), heldOut: prompts.slice(12) };
   const liked = tokenizer.encode(DIGITS[1])[0];
 
-  it('starts where the reference stands: every ratio is 1, KL 0, values 0', async () => {
+  it('starts where the reference stands: every ratio is 1, KL 0', async () => {
     const context = contextFor(runtime);
     await trainRlhf(context, chatWeights, rewardForToken(liked), data, { ...RLHF, episodes: 16 });
     expect(figures(context, 'firstRatioDeviation')[0]).toBeLessThan(1e-6);
@@ -449,28 +450,33 @@ describe('RLHF', () => {
     expect(logged['responseLength']).toBeLessThanOrEqual(RLHF.maxNewTokens);
   });
 
-  it('begins with a value head of zeros, and leaves none in the weights', async () => {
-    const weights = withValueHead(chatWeights, CONFIG);
-    const added = Object.keys(weights).filter((name) => !(name in chatWeights));
-    expect(added.sort()).toEqual(['value_head.bias', 'value_head.weight']);
-    for (const name of added) expect([...weights[name].data].every((value) => value === 0)).toBe(true);
-    expect(sameBits(withoutValueHead(weights), chatWeights)).toBe(true);
-
-    const judge = await createJudge({
+  it('has a critic that begins as the reward model, and leaves nothing of it in the weights', async () => {
+    const reward = initializeParameters(rewardParameters(CONFIG), 1);
+    const normalizer = { mean: 0.3, deviation: 2 };
+    const critic = await createCritic({
       runtime,
       config: CONFIG,
-      weights,
+      state: createTrainState(criticWeights(reward, normalizer)),
       batchSize: 2,
       length: 24,
-      temperature: 1,
     });
-    const response = { tokens: [liked, SPECIAL.imEnd], ended: true };
-    const judged = await judge.judge(weights, [
-      { prompt: prompts[0], response },
+    const episodes = [
+      { prompt: prompts[0], response: { tokens: [liked, SPECIAL.imEnd], ended: true } },
       { prompt: prompts[1], response: { tokens: [liked], ended: false } },
-    ]);
-    expect(judged.map(({ values }) => [...values])).toEqual([[0, 0], [0]]);
-    await judge.release();
+    ];
+    const values = await critic.values(episodes);
+    expect(values.map(({ length }) => length)).toEqual([2, 1]);
+    // The value before a token is what the reward model would give to the text up to there.
+    const scorer = await createScorer({ runtime, config: CONFIG, weights: reward, batchSize: 1, length: 24 });
+    const begun = [prompts[0], [...prompts[0], liked], prompts[1]];
+    const scores = await scorer.score(begun);
+    expectClose(
+      values.flatMap((each) => [...each]),
+      scores.map((score) => (score - normalizer.mean) / normalizer.deviation),
+      { absolute: 1e-5, relative: 1e-5 },
+    );
+    await scorer.release();
+    await critic.release();
 
     const result = await trainRlhf(contextFor(runtime), chatWeights, indifferentReward(), data, {
       ...RLHF,
@@ -479,8 +485,47 @@ describe('RLHF', () => {
     expect(Object.keys(result.weights).sort()).toEqual(Object.keys(chatWeights).sort());
   });
 
+  it('has a critic that learns what will be earned', async () => {
+    const state = createTrainState(criticWeights(rewardForToken(liked), { mean: 0, deviation: 1 }));
+    const shape = { batchSize: 2, length: 24 };
+    const critic = await createCritic({ runtime, config: CONFIG, state, ...shape });
+    const episodes = [0, 1].map((i) => ({
+      prompt: prompts[i],
+      response: { tokens: [liked, SPECIAL.imEnd], ended: true },
+    }));
+    const returns = [
+      [1, 1],
+      [-1, -1],
+    ];
+    const errorNow = async (): Promise<number> =>
+      mean(
+        (await critic.values(episodes)).flatMap((row, i) => [...row].map((v, t) => (v - returns[i][t]) ** 2)),
+      );
+    const before = await errorNow();
+    for (let step = 0; step < 30; step++) await critic.step(episodes, returns, returns, 1e-2);
+    expect(await errorNow()).toBeLessThan(before / 4);
+    await critic.release();
+  });
+
+  it('rehearses what fine-tuning taught while it learns something else', async () => {
+    const forgetful = { ...RLHF, episodes: 480, batchSize: 16, miniBatchSize: 8, learningRate: 1e-2 };
+    const lossAfter = async (rehearsalRows: number): Promise<number> => {
+      const rehearsal = { conversations: CHATS, heldOut: [] };
+      const { weights } = await trainRlhf(
+        contextFor(runtime),
+        chatWeights,
+        rewardForToken(liked),
+        { ...data, rehearsal },
+        { ...forgetful, rehearsalRows },
+      );
+      const parameters = bindParameters(weights);
+      return (await evaluateSft({ runtime, config: CONFIG, tokenizer, parameters, conversations: CHATS }))!;
+    };
+    expect(await lossAfter(2)).toBeLessThan((await lossAfter(0)) * 0.8);
+  });
+
   it('judges each token by the probability that the model gives it', async () => {
-    const weights = withValueHead(chatWeights, CONFIG);
+    const weights = chatWeights;
     const temperature = 0.7;
     const options = { runtime, config: CONFIG, weights, batchSize: 1, length: 24, temperature };
     const judge = await createJudge(options);

@@ -3,9 +3,10 @@
 import { dpoObjective } from '../../src/stages/dpo.ts';
 import {
   adaptKlCoefficient,
+  clippedPolicyLoss,
   generalizedAdvantages,
   k3,
-  ppoLoss,
+  PPO_CLIPPING,
   tokenRewards,
   whiten,
 } from '../../src/stages/ppo.ts';
@@ -28,16 +29,15 @@ console.log('one token: the loss by its ratio');
 for (const advantage of [1, -1]) {
   for (const ratio of [0.5, 0.8, 1, 1.2, 1.5]) {
     const row = (x: number) => tensor([x], [1, 1]);
-    const { metrics } = ppoLoss({
-      logProbs: row(Math.log(ratio)),
-      oldLogProbs: row(0),
-      values: row(0),
-      oldValues: row(0),
-      returns: row(0),
-      advantages: row(advantage),
-      mask: row(1),
-    });
-    const { policyLoss, clipFraction } = metrics;
+    const { policyLoss, clipFraction } = clippedPolicyLoss(
+      {
+        logProbs: row(Math.log(ratio)),
+        oldLogProbs: row(0),
+        advantages: row(advantage),
+        mask: row(1),
+      },
+      { low: PPO_CLIPPING.ratioClip, high: PPO_CLIPPING.ratioClip },
+    );
     console.log(
       `  A ${advantage}, ratio ${ratio}: ${policyLoss.item().toFixed(2)}${clipFraction.item() > 0 ? ' (clipped: no gradient)' : ''}`,
     );

@@ -45,7 +45,11 @@ export function estimateStages({ gflops, config, recipe, data }: Work): Readonly
   const bestOf = ({ iterations, questions, groupSize, epochs }: (typeof bestOfN)['rlhf']): number =>
     iterations * questions * rowLength * (0.6 * groupSize + epochs);
   const rlhfTokens: Readonly<Record<RlhfAlgorithm, number>> = {
-    ppo: rlhf.episodes * rowLength * (rlhf.ppoEpochs + 1.5),
+    // Policy and critic learn from each answer; beside them the policy rehearses whole rows.
+    ppo:
+      rlhf.episodes * rowLength * (2 * rlhf.ppoEpochs + 1.8) +
+      rlhf.criticWarmup * rowLength * 1.5 +
+      ((rlhf.ppoEpochs * rlhf.episodes) / rlhf.miniBatchSize) * rlhf.rehearsalRows * config.contextLength,
     dpo: (dpo.epochs + 0.4) * pairTokens,
     'best-of-n': bestOf(bestOfN.rlhf),
   };

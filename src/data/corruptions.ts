@@ -1,12 +1,14 @@
 /**
  * @file Worse answers without end: what a small model does wrong, made on purpose from good answers. Preference pairs
  * that people wrote teach tact and truth; these teach what no pair needs a person for, that an answer should be about the
- * question, in order, said once, and finished.
+ * question, in order, said once, finished, and no shorter than is
+ * helpful.
  */
 
 import type { Message } from '../chat-format.ts';
 import { createRandom, type Random } from '../tensor/random.ts';
 import type { PreferencePair } from './formats.ts';
+import { shortAnswer } from './short-answers.ts';
 
 /** A question and a good answer to it. */
 interface Exchange {
@@ -19,6 +21,7 @@ type Corruption = (random: Random, answer: string, other: string) => string;
 /** By the category of the pairs. `other` is a good answer to another question. */
 export const CORRUPTIONS: Readonly<Record<string, Corruption>> = {
   off_topic: (_random, _answer, other) => other,
+  too_short: (_random, answer) => shortAnswer(answer) ?? answer,
   unfinished(random, answer) {
     const end = 1 + Math.floor(answer.length * (0.25 + 0.6 * random.uniform()));
     return answer.slice(0, Math.min(end, answer.length - 3));

@@ -137,7 +137,7 @@ export function exerciseDocuments(count: number, seed: number, epoch: number): s
 }
 
 /** Drills beside so many exercises. */
-const EXERCISES_PER_DRILL = 4;
+const EXERCISES_PER_DRILL = 3;
 
 /** `count` exercises with model answers for one epoch of fine-tuning, and drills of the small steps in them. */
 export function exerciseConversations(

@@ -8,7 +8,7 @@
 import { UserError } from '../errors.ts';
 import { createRandom, foldSeed, type Random } from '../tensor/random.ts';
 import { arithmeticDocument, arithmeticDrill, arithmeticTask } from './arithmetic.ts';
-import { likenessDrill, logicDocument, logicTask } from './logic.ts';
+import { likenessDrill, logicDocument, logicTask, orderDrill } from './logic.ts';
 import { comparisonTask } from './tasks/comparison.ts';
 import { countingTask } from './tasks/counting.ts';
 import { datesTask } from './tasks/dates.ts';
@@ -72,7 +72,7 @@ export function generateTasks(options: {
 }
 
 /**
- * `count` drills as questions with answers, of one-digit arithmetic and of words that are the same or not, in turn.
+ * `count` drills as questions with answers, of one-digit arithmetic and of the small steps of logic, in turn.
  *
  * @throws UserError if `count` is no whole number
  */
@@ -82,7 +82,9 @@ export function generateDrills(options: {
 }): { prompt: string; answer: string }[] {
   requireCount(options.count);
   const random = createRandom(foldSeed(options.seed, 'drills'));
-  const makers = [() => arithmeticDrill(random), () => likenessDrill(random)];
+  const logicDrill = (): { prompt: string; answer: string } =>
+    random.pick([likenessDrill, orderDrill])(random);
+  const makers = [() => arithmeticDrill(random), logicDrill];
   return generate(options.count, makers, ({ prompt }) => prompt);
 }
 

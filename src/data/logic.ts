@@ -2,7 +2,7 @@
 
 import type { Random } from '../tensor/random.ts';
 import { VERDICTS } from '../verifiers.ts';
-import { likeness, PUZZLE_FAMILIES, type Puzzle, WEEKDAYS, WORDS_OF_A_KIND } from './puzzles.ts';
+import { likeness, PUZZLE_FAMILIES, type Puzzle, randomOrder, WEEKDAYS, WORDS_OF_A_KIND } from './puzzles.ts';
 import { type GeneratedTask, isInSplit, type Split } from './tasks.ts';
 
 /** A puzzle of a split; each verdict is equally likely, so that no guess pays better than another. */
@@ -61,6 +61,15 @@ function likenessPage(random: Random, count: number): { readonly asked: string; 
 export function likenessDrill(random: Random): { readonly prompt: string; readonly answer: string } {
   const { asked, told } = likenessPage(random, 5 + random.integer(4));
   return { prompt: `比一比：${asked}`, answer: told };
+}
+
+/** Another small step: which of two is more, whichever end the comparison is told from. */
+export function orderDrill(random: Random): { readonly prompt: string; readonly answer: string } {
+  const told = Array.from({ length: 4 + random.integer(3) }, () => randomOrder(random));
+  return {
+    prompt: `排一排：${told.map(({ premise }) => premise).join('，')}`,
+    answer: `${told.map(({ step }) => step).join('，')}。`,
+  };
 }
 
 // Texts for pretraining

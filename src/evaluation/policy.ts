@@ -7,7 +7,7 @@ import type { Message } from '../chat-format.ts';
 import type { Checkpoint } from '../checkpoint.ts';
 import type { Text } from '../i18n.ts';
 import { PLAIN_SAMPLING } from '../sampling.ts';
-import { createJudge, withValueHead } from '../stages/actor-critic.ts';
+import { createJudge } from '../stages/policy-judge.ts';
 import { createScorer } from '../stages/reward-model.ts';
 import { type Episode, tokensOf } from '../stages/sequences.ts';
 import type { NdArray, Runtime } from '../tensor/index.ts';
@@ -161,7 +161,7 @@ async function divergences(
   episodes: readonly Episode[],
 ): Promise<number[]> {
   const { config } = policy;
-  const weights = withValueHead(policy.params, config);
+  const weights = policy.params;
   const judge = await createJudge({
     runtime,
     config,
@@ -176,7 +176,7 @@ async function divergences(
   const logLikelihoods = async (model: Readonly<Record<string, NdArray>>): Promise<number[]> =>
     (await judge.judge(model, full)).map(({ logProbs }) => logProbs.reduce((a, b) => a + b, 0));
   const own = await logLikelihoods(weights);
-  const other = await logLikelihoods(withValueHead(reference.params, config));
+  const other = await logLikelihoods(reference.params);
   await judge.release();
   return episodes.map((_, i) => own[i] - other[i]);
 }

@@ -20,8 +20,8 @@ import { learningRateAt } from '../nn/optimizer.ts';
 import { bindParameters } from '../nn/parameters.ts';
 import { createTrainer, createTrainState, type LossFunction } from '../nn/train-step.ts';
 import { createRandom, foldSeed, type NdArray, split, type Tensor } from '../tensor/index.ts';
-import { createJudge, withValueHead } from './actor-critic.ts';
 import { fittingPairs, longestOf, type PairData, type RenderedPair } from './pairs.ts';
+import { createJudge } from './policy-judge.ts';
 import { mean, REINFORCEMENT_ADAMW } from './practice.ts';
 import { bradleyTerryLoss } from './reward-model.ts';
 import { type Episode, episodeBatch } from './sequences.ts';
@@ -73,7 +73,7 @@ export async function trainDpo(
   const T = longestOf([...pairs, ...heldOut]);
 
   // What the reference thinks of every answer never changes: computed once, and it can be forgotten.
-  const reference = withValueHead(sftWeights, config);
+  const reference = sftWeights;
   const judge = await createJudge({
     runtime,
     config,
@@ -138,10 +138,7 @@ export async function trainDpo(
 
   /** The implicit reward of answers: how much likelier they have become. */
   const rewardsOf = async (answers: readonly Episode[]): Promise<number[]> => {
-    const [after, before] = [
-      await logProbsOf(withValueHead(weights, config), answers),
-      await logProbsOf(reference, answers),
-    ];
+    const [after, before] = [await logProbsOf(weights, answers), await logProbsOf(reference, answers)];
     return after.map((logProb, i) => beta * (logProb - before[i]));
   };
   const better = await rewardsOf(heldOut.map((pair) => episodeOf(pair, pair.chosen)));

@@ -25,8 +25,8 @@ import { tokenLogProbabilities } from '../nn/losses.ts';
 import { bindParameters } from '../nn/parameters.ts';
 import { createTrainer, createTrainState, type LossFunction, type StepResult } from '../nn/train-step.ts';
 import { foldSeed, type NdArray, type Spec } from '../tensor/index.ts';
-import { createJudge, withValueHead } from './actor-critic.ts';
 import { normalizedAdvantages, sortGroups } from './groups.ts';
+import { createJudge } from './policy-judge.ts';
 import { clippedPolicyLoss, klLoss } from './ppo.ts';
 import {
   compareFigures,
@@ -90,7 +90,7 @@ export async function trainGrpo(
   let progress: GrpoProgress = io.resumed
     ? (io.resumed.state['progress'] as GrpoProgress)
     : { iteration: 0, before: await practice.examine(startWeights) };
-  const reference = withValueHead(startWeights, config);
+  const reference = startWeights;
   const shape = { batchSize: M, length: T, temperature };
   const judge = await createJudge({ runtime, config, weights: reference, ...shape });
   const ids: Spec = { dtype: 'int32', shape: [M, T] };
@@ -125,7 +125,7 @@ export async function trainGrpo(
     const episodes = kept.map((i) => attempts[i].episode);
 
     // 3. What the policy that sampled, and the model at the start, think of every token.
-    const old = await judge.judge(withValueHead(trainer.state.weights, config), episodes);
+    const old = await judge.judge(trainer.state.weights, episodes);
     const frozen = withKl ? await judge.judge(reference, episodes) : [];
 
     // 4. A few passes in shuffled mini-batches.

@@ -103,49 +103,38 @@ export function adaptKlCoefficient(
   return coefficient * (1 + (error * count) / horizon);
 }
 
-export interface PpoClipping {
-  /** How far the probability ratio may go from 1 before the gradient stops. */
-  readonly ratioClip: number;
-  /** How far a value may go from its old one. */
-  readonly valueClip: number;
-  /** Weight of the value loss. */
-  readonly valueCoefficient: number;
-}
-
-export const PPO_CLIPPING: PpoClipping = { ratioClip: 0.2, valueClip: 0.2, valueCoefficient: 0.1 };
+/** How far the probability ratio may go from 1 before the gradient stops, and a value from its old one. */
+export const PPO_CLIPPING = { ratioClip: 0.2, valueClip: 0.2 };
 
 /** All `[B, T]`. */
-export interface PpoBatch {
+export interface PolicyBatch {
   readonly logProbs: Tensor;
-  readonly values: Tensor;
   readonly oldLogProbs: Tensor;
-  readonly oldValues: Tensor;
   readonly advantages: Tensor;
+  readonly mask: Tensor;
+}
+
+/** All `[B, T]`. */
+export interface ValueBatch {
+  readonly values: Tensor;
+  readonly oldValues: Tensor;
   readonly returns: Tensor;
   readonly mask: Tensor;
 }
 
 /**
- * Clipped surrogate loss, alike to both sides, plus clipped value loss:
+ * The clipped value loss:
  *
  *     valueLoss = ½ mean max((V - R)², (clip(V, V_old ± ε) - R)²)
  */
-export function ppoLoss(
-  batch: PpoBatch,
-  { ratioClip, valueClip, valueCoefficient }: PpoClipping = PPO_CLIPPING,
-) {
-  const { values, oldValues, returns, mask } = batch;
-  const { policyLoss, ...metrics } = clippedPolicyLoss(batch, { low: ratioClip, high: ratioClip });
-
+export function clippedValueLoss(
+  { values, oldValues, returns, mask }: ValueBatch,
+  valueClip = PPO_CLIPPING.valueClip,
+): Tensor {
   const change = clamp(values.sub(oldValues), -valueClip, valueClip);
   const error = values.sub(returns);
   const clippedError = oldValues.add(change).sub(returns);
-  const valueLoss = maskedMean(maximum(error.mul(error), clippedError.mul(clippedError)), mask).mul(0.5);
-
-  return {
-    loss: policyLoss.add(valueLoss.mul(valueCoefficient)),
-    metrics: { policyLoss, valueLoss, ...metrics },
-  };
+  return maskedMean(maximum(error.mul(error), clippedError.mul(clippedError)), mask).mul(0.5);
 }
 
 /**
@@ -155,7 +144,7 @@ export function ppoLoss(
  *     policyLoss = mean max(-A ratio, -A clip(ratio, 1 - low, 1 + high))
  */
 export function clippedPolicyLoss(
-  { logProbs, oldLogProbs, advantages, mask }: Omit<PpoBatch, 'values' | 'oldValues' | 'returns'>,
+  { logProbs, oldLogProbs, advantages, mask }: PolicyBatch,
   { low, high }: { readonly low: number; readonly high: number },
 ) {
   const logRatio = clamp(logProbs.sub(oldLogProbs), -MAX_LOG_RATIO, MAX_LOG_RATIO);

@@ -4,15 +4,17 @@
  *
  *     npm run train -- --skip-pretrain --skip-sft --skip-reward --skip-rlvf
  *
- * Four models take part: the policy that is trained, its critic (a value head on the same body), the frozen reference
- * (the SFT model), and the frozen reward model. One iteration: sample responses, score them, turn scores and KL into
- * advantages, then take a few clipped steps on shuffled mini-batches.
+ * Four models take part: the policy that is trained, its critic (which starts as the reward model), the frozen reference
+ * (the SFT model), and the frozen reward model. One iteration: sample responses, score them, turn scores, KL and the
+ * critic's values into advantages, then take a few clipped steps on shuffled mini-batches. Beside them the policy rehearses
+ * what fine-tuning taught it, because what is not practised is forgotten (PPO-ptx; Ouyang et al. 2022).
  *
  * Legend: B episodes an iteration, M episodes a mini-batch, T length.
  */
 
 import type { ModelConfig } from '../config.ts';
 import type { Text } from '../i18n.ts';
+import { GPT } from '../model.ts';
 import { tokenLogProbabilities } from '../nn/losses.ts';
 import { prefixed, unprefixed } from '../nn/names.ts';
 import { bindParameters } from '../nn/parameters.ts';
@@ -20,17 +22,20 @@ import { copyArrays } from '../nn/train-state.ts';
 import { createTrainer, createTrainState, type LossFunction, type StepResult } from '../nn/train-step.ts';
 import { foldSeed, type NdArray, type Spec } from '../tensor/index.ts';
 import { distinct } from '../variety.ts';
-import { ActorCritic, createJudge, withoutValueHead, withValueHead } from './actor-critic.ts';
+import { createCritic, criticWeights } from './critic.ts';
+import { createJudge } from './policy-judge.ts';
 import {
   adaptKlCoefficient,
+  clippedPolicyLoss,
   explainedVariance,
   generalizedAdvantages,
   k3,
-  ppoLoss,
+  PPO_CLIPPING,
   tokenRewards,
   whiten,
 } from './ppo.ts';
 import {
+  type Attempt,
   compareFigures,
   describeAttempts,
   deviation,
@@ -39,8 +44,10 @@ import {
   REINFORCEMENT_ADAMW,
   resumeRandom,
 } from './practice.ts';
+import { keyOf } from './pretrain.ts';
 import { createScoredPractice, type RlhfData } from './scored-responses.ts';
-import { episodeBatch, spreadActions } from './sequences.ts';
+import { type Episode, episodeBatch, spreadActions } from './sequences.ts';
+import { planConversations, sftBatch, sftBatchSpec, sftLoss } from './sft.ts';
 import { checkStep, loadTrainState, type StageContext, type StageResult, saveTrainState } from './stage.ts';
 
 export interface RlhfOptions {
@@ -54,6 +61,12 @@ export interface RlhfOptions {
   readonly ppoEpochs: number;
   /** Learning rate at the start; it falls to zero. */
   readonly learningRate: number;
+  readonly criticLearningRate: number;
+  /** Responses of the reference on which the critic practises before the policy begins. */
+  readonly criticWarmup: number;
+  /** Rows of conversations that are rehearsed with each gradient step, and the weight of their loss; 0 rehearses nothing. */
+  readonly rehearsalRows: number;
+  readonly rehearsalCoefficient: number;
   /** Longest response in tokens. */
   readonly maxNewTokens: number;
   /** Divides the logits while sampling, judging and training alike. */
@@ -77,12 +90,37 @@ export interface RlhfOptions {
  */
 const MAX_KL = 30;
 
-/** The PPO loss of a mini-batch; all inputs `[M, T]`. */
-export function rlhfLoss(config: ModelConfig, temperature: number): LossFunction {
-  return (weights, { ids, targets, mask, oldLogProbs, oldValues, advantages, returns }) => {
-    const { logits, values } = new ActorCritic(bindParameters(weights), config).forward(ids, temperature);
+/** Scores that differ less are all the same: to count in such deviations would only make their rounding errors large. */
+const SMALLEST_DEVIATION = 1e-3;
+
+/** What the arrays of a mini-batch and of a saved state belong to. */
+const REHEARSAL = 'rehearsal';
+const CRITIC = 'critic';
+const LAST_GOOD = 'lastGood';
+
+/**
+ * The loss of the policy on a mini-batch: all inputs `[M, T]`, and those of `sftLoss` under names of their own where there
+ * is something to rehearse.
+ */
+export function rlhfLoss(
+  config: ModelConfig,
+  { temperature, rehearsalCoefficient }: Pick<RlhfOptions, 'temperature' | 'rehearsalCoefficient'>,
+): LossFunction {
+  return (weights, batch) => {
+    const { ids, targets, mask, oldLogProbs, advantages } = batch;
+    const model = new GPT(bindParameters(weights), config);
+    const logits = model.logits(model.forward(ids).hidden).mul(1 / temperature);
     const logProbs = tokenLogProbabilities(logits, targets);
-    return ppoLoss({ logProbs, values, oldLogProbs, oldValues, advantages, returns, mask });
+    const { ratioClip } = PPO_CLIPPING;
+    const metrics = clippedPolicyLoss(
+      { logProbs, oldLogProbs, advantages, mask },
+      { low: ratioClip, high: ratioClip },
+    );
+    const rehearsed = unprefixed(REHEARSAL, batch);
+    if (Object.keys(rehearsed).length === 0) return { loss: metrics.policyLoss, metrics };
+    const { loss: rehearsalLoss } = sftLoss(config)(weights, rehearsed);
+    const loss = metrics.policyLoss.add(rehearsalLoss.mul(rehearsalCoefficient));
+    return { loss, metrics: { ...metrics, rehearsalLoss } };
   };
 }
 
@@ -99,59 +137,84 @@ export async function trainRlhf(
   const T = practice.length;
   const iterations = Math.max(1, Math.round(options.episodes / B));
 
-  const reference = withValueHead(sftWeights, config);
-  const state = io.resumed ? loadTrainState(io.resumed) : createTrainState(reference);
-  const judge = await createJudge({
-    runtime,
-    config,
-    weights: reference,
-    batchSize: M,
-    length: T,
-    temperature,
-  });
+  const shape = { runtime, config, batchSize: M, length: T };
+  const judge = await createJudge({ ...shape, weights: sftWeights, temperature });
 
   const random = resumeRandom(io.resumed?.state['random'], foldSeed(seed, 'rlhf'));
   let progress: RlhfProgress;
+  let samples: readonly Attempt[] = [];
   if (io.resumed) progress = io.resumed.state['progress'] as RlhfProgress;
   else {
     // Scores are counted in deviations from the reference policy's mean, so that coefficients mean the same in any run.
-    const samples = await practice.attempt(reference, { questions: 4 * B, answers: 1 }, random);
+    samples = await practice.attempt(sftWeights, { questions: options.criticWarmup, answers: 1 }, random);
     const scores = samples.map(({ reward }) => reward);
-    const normalizer = { mean: mean(scores), deviation: deviation(scores) + 1e-8 };
-    const before = await practice.examine(reference);
+    const normalizer = { mean: mean(scores), deviation: Math.max(deviation(scores), SMALLEST_DEVIATION) };
+    const before = await practice.examine(sftWeights);
     progress = { iteration: 0, klCoefficient: options.klCoefficient, normalizer, before };
   }
+  const { normalizer } = progress;
+  const normalize = (reward: number): number => (reward - normalizer.mean) / normalizer.deviation;
 
   const ids: Spec = { dtype: 'int32', shape: [M, T] };
   const numbers: Spec = { dtype: 'float32', shape: [M, T] };
+  const rehearsal =
+    options.rehearsalRows > 0 && data.rehearsal
+      ? planConversations(context, data.rehearsal, { epochs: 1, batchSize: options.rehearsalRows })
+      : undefined;
+  const rehearse = (step: number): Record<string, NdArray> =>
+    prefixed(REHEARSAL, sftBatch(rehearsal!.at(step).rows, keyOf(seed, step)));
   const trainer = await createTrainer({
     runtime,
-    loss: rlhfLoss(config, temperature),
+    loss: rlhfLoss(config, options),
     batch: {
       ids,
       targets: ids,
       mask: numbers,
       oldLogProbs: numbers,
-      oldValues: numbers,
       advantages: numbers,
-      returns: numbers,
+      ...(rehearsal && prefixed(REHEARSAL, sftBatchSpec(options.rehearsalRows, config.contextLength))),
     },
-    state,
+    state: io.resumed ? loadTrainState(io.resumed) : createTrainState(sftWeights),
     optimizer: REINFORCEMENT_ADAMW,
   });
+  const critic = await createCritic({
+    ...shape,
+    state: io.resumed
+      ? loadTrainState({
+          tensors: unprefixed(CRITIC, io.resumed.tensors),
+          state: { step: io.resumed.state['criticStep'] },
+        })
+      : createTrainState(criticWeights(rewardWeights, normalizer)),
+  });
+  if (!io.resumed) {
+    // What a response earned in the end, as the value of each of its tokens.
+    const returns = samples.map(({ episode, reward }) =>
+      new Float64Array(episode.response.tokens.length).fill(normalize(reward)),
+    );
+    const episodes = samples.map(({ episode }) => episode);
+    for (let start = 0; start + M <= samples.length; start += M) {
+      const [part, ends] = [episodes, returns].map((all) => all.slice(start, start + M)) as [
+        Episode[],
+        Float64Array[],
+      ];
+      const result = await critic.step(part, ends, ends, options.criticLearningRate);
+      checkStep('rlhf', 0, result);
+    }
+  }
 
   /** The last policy whose KL was measured and within the bound; the reference at first. */
-  let lastGood = { ...reference, ...unprefixed('lastGood', io.resumed?.tensors ?? {}) };
+  let lastGood = { ...sftWeights, ...unprefixed(LAST_GOOD, io.resumed?.tensors ?? {}) };
   let stoppedEarly: Text | undefined;
   while (progress.iteration < iterations) {
-    const { iteration, klCoefficient, normalizer } = progress;
+    const { iteration, klCoefficient } = progress;
 
     // 1. Sample, score, judge.
     const attempts = await practice.attempt(trainer.state.weights, { questions: B, answers: 1 }, random);
     const episodes = attempts.map(({ episode }) => episode);
     const rewards = attempts.map(({ reward }) => reward);
     const old = await judge.judge(trainer.state.weights, episodes);
-    const frozen = await judge.judge(reference, episodes);
+    const oldValues = await critic.values(episodes);
+    const frozen = await judge.judge(sftWeights, episodes);
 
     const logRatios = old.map(({ logProbs }, i) =>
       logProbs.map((logProb, t) => logProb - frozen[i].logProbs[t]),
@@ -165,36 +228,45 @@ export async function trainRlhf(
 
     // 2. Rewards per token, advantages, returns.
     const targets = episodes.map(({ response }, i) => {
-      const normalized = (rewards[i] - normalizer.mean) / normalizer.deviation;
-      const final = normalized - (response.ended ? 0 : options.missingEndPenalty);
+      const final = normalize(rewards[i]) - (response.ended ? 0 : options.missingEndPenalty);
       const perToken = tokenRewards(old[i].logProbs, frozen[i].logProbs, final, klCoefficient);
-      const values = Float64Array.from(old[i].values);
+      const values = Float64Array.from(oldValues[i]);
       return generalizedAdvantages({ rewards: perToken, values }, options.gamma, options.lambda);
     });
     const advantages = whiten(targets.map((target) => target.advantages));
+    const returns = targets.map((target) => target.returns);
 
     // 3. A few passes in shuffled mini-batches.
-    const lr = options.learningRate * (1 - iteration / iterations);
+    const remaining = 1 - iteration / iterations;
+    const lr = options.learningRate * remaining;
     const results: StepResult[] = [];
+    const criticResults: StepResult[] = [];
     for (let epoch = 0; epoch < options.ppoEpochs; epoch++) {
       const order = random.shuffle(episodes.map((_, i) => i));
       for (let start = 0; start < B; start += M) {
         const chosen = order.slice(start, start + M);
         const part = chosen.map((i) => episodes[i]);
-        const spread = (of: (i: number) => ArrayLike<number>): NdArray =>
-          spreadActions(part, chosen.map(of), T);
+        const pick = (of: readonly ArrayLike<number>[]): ArrayLike<number>[] => chosen.map((i) => of[i]);
+        const spread = (of: readonly ArrayLike<number>[]): NdArray => spreadActions(part, pick(of), T);
         const result = await trainer.step(
           {
             ...episodeBatch(part, T),
-            oldLogProbs: spread((i) => old[i].logProbs),
-            oldValues: spread((i) => old[i].values),
-            advantages: spread((i) => advantages[i]),
-            returns: spread((i) => targets[i].returns),
+            oldLogProbs: spread(old.map(({ logProbs }) => logProbs)),
+            advantages: spread(advantages),
+            ...(rehearsal && rehearse(trainer.state.step)),
           },
           lr,
         );
         checkStep('rlhf', iteration + 1, result);
         results.push(result);
+        const criticResult = await critic.step(
+          part,
+          pick(oldValues),
+          pick(returns),
+          options.criticLearningRate * remaining,
+        );
+        checkStep('rlhf', iteration + 1, criticResult);
+        criticResults.push(criticResult);
       }
     }
 
@@ -210,7 +282,7 @@ export async function trainRlhf(
       gradientNorm: mean(results.map(({ gradientNorm }) => gradientNorm)),
       figures: {
         reward: mean(rewards),
-        normalizedReward: (mean(rewards) - normalizer.mean) / normalizer.deviation,
+        normalizedReward: normalize(mean(rewards)),
         kl,
         klK3: mean(logRatios.map((ratios) => ratios.reduce((total, x) => total + k3(x), 0))),
         klCoefficient,
@@ -218,12 +290,10 @@ export async function trainRlhf(
         clipFraction: averaged('clipFraction'),
         approxKl: averaged('approxKl'),
         policyLoss: averaged('policyLoss'),
-        valueLoss: averaged('valueLoss'),
+        ...(rehearsal && { rehearsalLoss: averaged('rehearsalLoss') }),
+        valueLoss: mean(criticResults.map(({ loss }) => loss)),
         firstRatioDeviation: results[0].metrics['ratioDeviation'],
-        explainedVariance: explainedVariance(
-          all(old.map(({ values }) => values)),
-          all(targets.map((t) => t.returns)),
-        ),
+        explainedVariance: explainedVariance(all(oldValues), all(returns)),
         ...describeAttempts(attempts),
         distinct2: distinct(
           episodes.map(({ response }) => response.tokens),
@@ -238,13 +308,23 @@ export async function trainRlhf(
       klCoefficient: adaptKlCoefficient(klCoefficient, kl, B, controller),
     };
     io.offer(() => {
-      const { tensors, state } = saveTrainState(trainer.state, { progress, random: random.state });
-      return { tensors: { ...tensors, ...prefixed('lastGood', lastGood) }, state };
+      const { step: criticStep } = critic.state;
+      const { tensors, state } = saveTrainState(trainer.state, {
+        progress,
+        criticStep,
+        random: random.state,
+      });
+      const more = {
+        ...prefixed(CRITIC, saveTrainState(critic.state).tensors),
+        ...prefixed(LAST_GOOD, lastGood),
+      };
+      return { tensors: { ...tensors, ...more }, state };
     });
   }
 
-  const weights = withoutValueHead(stoppedEarly ? lastGood : trainer.state.weights);
+  const weights = stoppedEarly ? lastGood : trainer.state.weights;
   await trainer.release();
+  await critic.release();
   const after = await practice.examine(weights);
   await judge.release();
   await practice.release();

@@ -18,8 +18,8 @@ import { maskedMean, tokenLogProbabilities } from '../nn/losses.ts';
 import { bindParameters } from '../nn/parameters.ts';
 import { createTrainer, createTrainState, type LossFunction } from '../nn/train-step.ts';
 import { foldSeed, type NdArray, neg, type Spec } from '../tensor/index.ts';
-import { createJudge, withValueHead } from './actor-critic.ts';
 import { groupAdvantages, sortGroups } from './groups.ts';
+import { createJudge } from './policy-judge.ts';
 import { klLoss } from './ppo.ts';
 import {
   compareFigures,
@@ -76,7 +76,7 @@ export async function trainRlvf(
   const random = resumeRandom(io.resumed?.state['random'], foldSeed(seed, 'rlvf'));
   const state = io.resumed ? loadTrainState(io.resumed) : createTrainState(startWeights);
   const before = io.resumed ? (io.resumed.state['before'] as Figure[]) : await practice.examine(startWeights);
-  const reference = withValueHead(startWeights, config);
+  const reference = startWeights;
   const judge = await createJudge({
     runtime,
     config,

@@ -9,12 +9,15 @@ import { distinct } from '../variety.ts';
 import { type Attempt, mean, type Practice } from './practice.ts';
 import { createScorer } from './reward-model.ts';
 import { tokensOf } from './sequences.ts';
+import type { SftData } from './sft.ts';
 import { requireFitting, type StageContext } from './stage.ts';
 
 export interface RlhfData {
   /** Tokenised prompts, each ending where the assistant begins to speak. */
   readonly prompts: readonly Int32Array[];
   readonly heldOut: readonly Int32Array[];
+  /** What fine-tuning taught, for PPO to rehearse. */
+  readonly rehearsal?: SftData;
 }
 
 /** Responses to each held-out prompt: one alone says more about chance than about the policy. */

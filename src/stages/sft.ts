@@ -101,7 +101,7 @@ export function sftLoss(
 export function planConversations(
   { config, tokenizer, seed, io }: StageContext,
   data: SftData,
-  options: SftOptions,
+  options: Pick<SftOptions, 'epochs' | 'batchSize'>,
 ): Batches<{ readonly rows: readonly PackedRow[] }> {
   const T = config.contextLength;
   const render = (conversations: readonly Messages[]): Rendered[] =>

@@ -18,7 +18,7 @@ export async function tinyPipeline(out: string): Promise<PipelineOptions> {
     config: { ...CONFIG, vocabSize: 320, dropout: 0.1 },
     recipe: {
       pretrain: { epochs: 1, batchSize: 4, learningRate: 1e-2, warmupSteps: 2, generatedDocuments: 0 },
-      sft: { epochs: 2, batchSize: 4, learningRate: 1e-2, generatedTasks: 0 },
+      sft: { epochs: 2, batchSize: 4, learningRate: 1e-2, generatedTasks: 0, shortAnswers: 0.4 },
       reward: { epochs: 1, batchSize: 8, learningRate: 1e-2, generatedPairs: 20 },
       rlhfAlgorithm: 'ppo',
       rlhf: { ...RLHF, episodes: 24 },

@@ -70,8 +70,32 @@ function wayDown(pairs: readonly (readonly [number, number])[], from: number, to
   return [from, ...(ways.find((way) => way.at(-1) === to) ?? ways[0] ?? [])];
 }
 
+/** A premise, and the step that reads its order from it. */
+interface Told {
+  readonly premise: string;
+  readonly step: string;
+}
+
+/**
+ * That `above` is more than `below`. Told from the other end, the order is first written as it was told and then turned:
+ * each half is then a step that can be copied.
+ */
+function tell({ more, less }: Comparison, above: string, below: string, fromBelow: boolean): Told {
+  const order = `${above}>${below}`;
+  if (!fromBelow) return { premise: more(above, below), step: order };
+  return { premise: less(below, above), step: `${below}<${above}，${order}` };
+}
+
+/** A premise about two things of any kind; every other one is told from the other end. */
+export function randomOrder(random: Random): Told {
+  const kind = random.pick(COMPARISONS);
+  const [above, below] = random.shuffle(kind.things);
+  return tell(kind, above, below, random.uniform() < 0.5);
+}
+
 export function comparison(random: Random): Puzzle {
-  const { things, more, less, open } = random.pick(COMPARISONS);
+  const kind = random.pick(COMPARISONS);
+  const { things, more, less, open } = kind;
   const shape = random.pick(SHAPES);
   const size = 1 + Math.max(...shape.flat());
   const named = random.shuffle(things).slice(0, size);
@@ -85,18 +109,26 @@ export function comparison(random: Random): Puzzle {
     const target = named[to];
     const hops = way.slice(1).flatMap((name, i) => [`${way[i]}>${name}`, likeness(name, target)]);
     const found = way.at(-1) === target;
-    return { found, steps: [`找${target}`, ...hops, ...(found ? [] : [`${way.at(-1)}>没有`])] };
+    return {
+      found,
+      steps: [`从${named[from]}找${target}`, ...hops, ...(found ? [] : [`${way.at(-1)}>没有`])],
+    };
   };
   const [x, y] = [named[first], named[second]];
   const [claim, opposite] = asksMore ? [more(x, y), less(x, y)] : [less(x, y), more(x, y)];
   const [down, up] = [search(greater, smaller), search(smaller, greater)];
+  const told = facts.map(([a, b]) => tell(kind, named[a], named[b], random.uniform() < 0.25));
   return {
-    premises: facts.map(([a, b]) =>
-      random.uniform() < 0.25 ? less(named[b], named[a]) : more(named[a], named[b]),
-    ),
+    premises: told.map(({ premise }) => premise),
     claim,
     verdict: down.found ? '是' : up.found ? '不是' : '不一定',
-    steps: [...facts.map(aboveBelow), ...down.steps, ...(down.found ? [] : up.steps)],
+    // First which end the claim is told from, as far from the search as the facts are many.
+    steps: [
+      `${x}${asksMore ? '多' : '少'}`,
+      ...told.map(({ step }) => step),
+      ...down.steps,
+      ...(down.found ? [] : up.steps),
+    ],
     prose: [down.found ? claim : up.found ? opposite : `不知道${x}和${y}${open}`],
     key: `compare ${open} ${shape.map(aboveBelow).sort().join(' ')}`,
   };
