@@ -161,11 +161,10 @@ async function divergences(
   episodes: readonly Episode[],
 ): Promise<number[]> {
   const { config } = policy;
-  const weights = policy.params;
   const judge = await createJudge({
     runtime,
     config,
-    weights,
+    weights: policy.params,
     batchSize: BATCH,
     length: longestOf(episodes),
     temperature,
@@ -175,7 +174,7 @@ async function divergences(
   const full = [...episodes, ...episodes.slice(0, 1).flatMap((each) => Array<Episode>(padding).fill(each))];
   const logLikelihoods = async (model: Readonly<Record<string, NdArray>>): Promise<number[]> =>
     (await judge.judge(model, full)).map(({ logProbs }) => logProbs.reduce((a, b) => a + b, 0));
-  const own = await logLikelihoods(weights);
+  const own = await logLikelihoods(policy.params);
   const other = await logLikelihoods(reference.params);
   await judge.release();
   return episodes.map((_, i) => own[i] - other[i]);

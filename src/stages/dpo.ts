@@ -73,11 +73,10 @@ export async function trainDpo(
   const T = longestOf([...pairs, ...heldOut]);
 
   // What the reference thinks of every answer never changes: computed once, and it can be forgotten.
-  const reference = sftWeights;
   const judge = await createJudge({
     runtime,
     config,
-    weights: reference,
+    weights: sftWeights,
     batchSize: 2 * N,
     length: T,
     temperature: 1,
@@ -91,8 +90,8 @@ export async function trainDpo(
   };
   const chosen = pairs.map((pair) => episodeOf(pair, pair.chosen));
   const rejected = pairs.map((pair) => episodeOf(pair, pair.rejected));
-  const chosenReference = await logProbsOf(reference, chosen);
-  const rejectedReference = await logProbsOf(reference, rejected);
+  const chosenReference = await logProbsOf(sftWeights, chosen);
+  const rejectedReference = await logProbsOf(sftWeights, rejected);
 
   const batches = planBatches((epoch) => {
     const random = createRandom(foldSeed(foldSeed(seed, 'dpo'), epoch));
@@ -138,7 +137,7 @@ export async function trainDpo(
 
   /** The implicit reward of answers: how much likelier they have become. */
   const rewardsOf = async (answers: readonly Episode[]): Promise<number[]> => {
-    const [after, before] = [await logProbsOf(weights, answers), await logProbsOf(reference, answers)];
+    const [after, before] = [await logProbsOf(weights, answers), await logProbsOf(sftWeights, answers)];
     return after.map((logProb, i) => beta * (logProb - before[i]));
   };
   const better = await rewardsOf(heldOut.map((pair) => episodeOf(pair, pair.chosen)));

@@ -90,9 +90,8 @@ export async function trainGrpo(
   let progress: GrpoProgress = io.resumed
     ? (io.resumed.state['progress'] as GrpoProgress)
     : { iteration: 0, before: await practice.examine(startWeights) };
-  const reference = startWeights;
   const shape = { batchSize: M, length: T, temperature };
-  const judge = await createJudge({ runtime, config, weights: reference, ...shape });
+  const judge = await createJudge({ runtime, config, weights: startWeights, ...shape });
   const ids: Spec = { dtype: 'int32', shape: [M, T] };
   const numbers: Spec = { dtype: 'float32', shape: [M, T] };
   const trainer = await createTrainer({
@@ -126,7 +125,7 @@ export async function trainGrpo(
 
     // 3. What the policy that sampled, and the model at the start, think of every token.
     const old = await judge.judge(trainer.state.weights, episodes);
-    const frozen = withKl ? await judge.judge(reference, episodes) : [];
+    const frozen = withKl ? await judge.judge(startWeights, episodes) : [];
 
     // 4. A few passes in shuffled mini-batches.
     const lr = options.learningRate * (1 - iteration / iterations);

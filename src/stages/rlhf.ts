@@ -44,10 +44,10 @@ import {
   REINFORCEMENT_ADAMW,
   resumeRandom,
 } from './practice.ts';
-import { keyOf } from './pretrain.ts';
+import { planRehearsal, withRehearsal } from './rehearsal.ts';
 import { createScoredPractice, type RlhfData } from './scored-responses.ts';
-import { type Episode, episodeBatch, spreadActions } from './sequences.ts';
-import { planConversations, sftBatch, sftBatchSpec, sftLoss } from './sft.ts';
+import { episodeBatch, spreadActions } from './sequences.ts';
+import { sftLoss } from './sft.ts';
 import { checkStep, loadTrainState, type StageContext, type StageResult, saveTrainState } from './stage.ts';
 
 export interface RlhfOptions {
@@ -93,21 +93,13 @@ const MAX_KL = 30;
 /** Scores that differ less are all the same: to count in such deviations would only make their rounding errors large. */
 const SMALLEST_DEVIATION = 1e-3;
 
-/** What the arrays of a mini-batch and of a saved state belong to. */
-const REHEARSAL = 'rehearsal';
+/** What the arrays of a saved state belong to, besides the policy. */
 const CRITIC = 'critic';
 const LAST_GOOD = 'lastGood';
 
-/**
- * The loss of the policy on a mini-batch: all inputs `[M, T]`, and those of `sftLoss` under names of their own where there
- * is something to rehearse.
- */
-export function rlhfLoss(
-  config: ModelConfig,
-  { temperature, rehearsalCoefficient }: Pick<RlhfOptions, 'temperature' | 'rehearsalCoefficient'>,
-): LossFunction {
-  return (weights, batch) => {
-    const { ids, targets, mask, oldLogProbs, advantages } = batch;
+/** The loss of the policy on a mini-batch; all inputs `[M, T]`. */
+export function rlhfLoss(config: ModelConfig, temperature: number): LossFunction {
+  return (weights, { ids, targets, mask, oldLogProbs, advantages }) => {
     const model = new GPT(bindParameters(weights), config);
     const logits = model.logits(model.forward(ids).hidden).mul(1 / temperature);
     const logProbs = tokenLogProbabilities(logits, targets);
@@ -116,11 +108,7 @@ export function rlhfLoss(
       { logProbs, oldLogProbs, advantages, mask },
       { low: ratioClip, high: ratioClip },
     );
-    const rehearsed = unprefixed(REHEARSAL, batch);
-    if (Object.keys(rehearsed).length === 0) return { loss: metrics.policyLoss, metrics };
-    const { loss: rehearsalLoss } = sftLoss(config)(weights, rehearsed);
-    const loss = metrics.policyLoss.add(rehearsalLoss.mul(rehearsalCoefficient));
-    return { loss, metrics: { ...metrics, rehearsalLoss } };
+    return { loss: metrics.policyLoss, metrics };
   };
 }
 
@@ -157,22 +145,17 @@ export async function trainRlhf(
 
   const ids: Spec = { dtype: 'int32', shape: [M, T] };
   const numbers: Spec = { dtype: 'float32', shape: [M, T] };
-  const rehearsal =
-    options.rehearsalRows > 0 && data.rehearsal
-      ? planConversations(context, data.rehearsal, { epochs: 1, batchSize: options.rehearsalRows })
-      : undefined;
-  const rehearse = (step: number): Record<string, NdArray> =>
-    prefixed(REHEARSAL, sftBatch(rehearsal!.at(step).rows, keyOf(seed, step)));
+  const rehearsal = planRehearsal(context, data.rehearsal, options.rehearsalRows);
   const trainer = await createTrainer({
     runtime,
-    loss: rlhfLoss(config, options),
+    loss: withRehearsal(rlhfLoss(config, temperature), sftLoss(config), options.rehearsalCoefficient),
     batch: {
       ids,
       targets: ids,
       mask: numbers,
       oldLogProbs: numbers,
       advantages: numbers,
-      ...(rehearsal && prefixed(REHEARSAL, sftBatchSpec(options.rehearsalRows, config.contextLength))),
+      ...rehearsal?.spec,
     },
     state: io.resumed ? loadTrainState(io.resumed) : createTrainState(sftWeights),
     optimizer: REINFORCEMENT_ADAMW,
@@ -186,20 +169,13 @@ export async function trainRlhf(
         })
       : createTrainState(criticWeights(rewardWeights, normalizer)),
   });
-  if (!io.resumed) {
+  for (let start = 0; start + M <= samples.length; start += M) {
     // What a response earned in the end, as the value of each of its tokens.
-    const returns = samples.map(({ episode, reward }) =>
-      new Float64Array(episode.response.tokens.length).fill(normalize(reward)),
+    const part = samples.slice(start, start + M).map(({ episode }) => episode);
+    const returns = part.map(({ response }, i) =>
+      Array<number>(response.tokens.length).fill(normalize(samples[start + i].reward)),
     );
-    const episodes = samples.map(({ episode }) => episode);
-    for (let start = 0; start + M <= samples.length; start += M) {
-      const [part, ends] = [episodes, returns].map((all) => all.slice(start, start + M)) as [
-        Episode[],
-        Float64Array[],
-      ];
-      const result = await critic.step(part, ends, ends, options.criticLearningRate);
-      checkStep('rlhf', 0, result);
-    }
+    checkStep('rlhf', 0, await critic.step(part, returns, returns, options.criticLearningRate));
   }
 
   /** The last policy whose KL was measured and within the bound; the reference at first. */
@@ -253,7 +229,7 @@ export async function trainRlhf(
             ...episodeBatch(part, T),
             oldLogProbs: spread(old.map(({ logProbs }) => logProbs)),
             advantages: spread(advantages),
-            ...(rehearsal && rehearse(trainer.state.step)),
+            ...rehearsal?.at(trainer.state.step),
           },
           lr,
         );

@@ -76,11 +76,10 @@ export async function trainRlvf(
   const random = resumeRandom(io.resumed?.state['random'], foldSeed(seed, 'rlvf'));
   const state = io.resumed ? loadTrainState(io.resumed) : createTrainState(startWeights);
   const before = io.resumed ? (io.resumed.state['before'] as Figure[]) : await practice.examine(startWeights);
-  const reference = startWeights;
   const judge = await createJudge({
     runtime,
     config,
-    weights: reference,
+    weights: startWeights,
     batchSize: B,
     length: T,
     temperature,
@@ -105,7 +104,7 @@ export async function trainRlvf(
     const { mixed, agreed } = sortGroups(rewards, K);
     const chosen = [...mixed, ...agreed].slice(0, Q).flat();
     const episodes = chosen.map((i) => attempts[i].episode);
-    const frozen = await judge.judge(reference, episodes);
+    const frozen = await judge.judge(startWeights, episodes);
     const batch = {
       ...episodeBatch(episodes, T),
       advantages: spreadActions(
