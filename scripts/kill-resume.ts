@@ -74,13 +74,15 @@ function withoutTime(folder: string, name: string): Uint8Array | string {
       .join('\n');
   }
   if (name.endsWith('.json')) {
-    return JSON.stringify(JSON.parse(bytes.toString()), (key, value) => (key === 'seconds' ? 0 : value));
+    return JSON.stringify(JSON.parse(bytes.toString()), (key, value) =>
+      key === 'seconds' || key === 'peakBytes' ? 0 : value,
+    );
   }
   if (!name.endsWith('.safetensors')) return bytes;
   // The header is JSON after eight bytes of length; the rest are the numbers.
   const length = Number(bytes.readBigUInt64LE(0));
   const header = bytes.subarray(8, 8 + length).toString();
-  const timeless = header.replace(/\\"seconds\\":[-\d.e]+/, '\\"seconds\\":0').trimEnd();
+  const timeless = header.replace(/\\"(seconds|peakBytes)\\":[-\d.e]+/g, '\\"$1\\":0').trimEnd();
   return Buffer.concat([Buffer.from(timeless), bytes.subarray(8 + length)]);
 }
 

@@ -90,12 +90,12 @@ export async function runDistill(options: DistillRunOptions, ui: StageUi): Promi
     const sequences = isText
       ? textSequences(tokenizer, data, config.contextLength)
       : chatSequences(tokenizer, data, { exercises, seed });
-    const { io, seconds, close } = openStage({ stage: STAGE, fingerprint, out, restart, saveInterval }, ui);
+    const { io, cost, close } = openStage({ stage: STAGE, fingerprint, out, restart, saveInterval }, ui);
     const context = { runtime, config, tokenizer, seed, io };
     const result = await distill(context, student.params, teacher, sequences, settings).finally(close);
     const { evaluations, teacherLoss } = result;
     checkEvaluations(STAGE, evaluations);
-    const figures = { seconds: seconds(), evaluations, teacherLoss };
+    const figures = { ...cost(), evaluations, teacherLoss };
     const checkpoint: Checkpoint = {
       params: result.weights,
       config,

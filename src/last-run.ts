@@ -28,6 +28,7 @@ export interface StageRecord {
   readonly stage: StageName;
   readonly fingerprint: unknown;
   readonly seconds: number | undefined;
+  readonly peakBytes: number | undefined;
   readonly evaluations: readonly Evaluation[];
   readonly seed: number | undefined;
   readonly settings: Readonly<Record<string, unknown>> | undefined;
@@ -70,12 +71,13 @@ function recordOf(stage: StageName, { extra }: Checkpoint): StageRecord {
   const {
     fingerprint,
     seconds,
+    peakBytes,
     evaluations = [],
     seed,
     settings,
     circumstances,
   } = extra as Partial<StageRecord>;
-  return { stage, fingerprint, seconds, evaluations, seed, settings, circumstances };
+  return { stage, fingerprint, seconds, peakBytes, evaluations, seed, settings, circumstances };
 }
 
 /** Record that all stages are done; those that were skipped are read from the folder. */

@@ -58,7 +58,7 @@ export async function runLora(options: LoraRunOptions, ui: StageUi): Promise<Lor
       dropProgress(out, STAGE);
       return finished;
     }
-    const { io, seconds, close } = openStage({ stage: STAGE, fingerprint, out, restart, saveInterval }, ui);
+    const { io, cost, close } = openStage({ stage: STAGE, fingerprint, out, restart, saveInterval }, ui);
     const { config, tokenizer, params } = base;
     const context = { runtime, config, tokenizer, seed, io };
     const result = await trainLora(
@@ -70,7 +70,7 @@ export async function runLora(options: LoraRunOptions, ui: StageUi): Promise<Lor
     ).finally(close);
     checkEvaluations(STAGE, result.evaluations);
     const trained = { options: lora.options, weights: result.weights };
-    const about = { seconds: seconds(), evaluations: result.evaluations };
+    const about = { ...cost(), evaluations: result.evaluations };
     saveLora(out, trained, base, { ...about, fingerprint });
     dropProgress(out, STAGE);
     return { lora: trained, outcome: 'trained', ...about };

@@ -153,11 +153,7 @@ async function runStage(
   }
   const { config, tokenizer } = start();
   setRunAside(out);
-  const {
-    io,
-    seconds: elapsed,
-    close,
-  } = openStage(
+  const { io, cost, close } = openStage(
     { stage, fingerprint, out, restart, saveInterval },
     {
       starts: (at) => ui.stageStarts(stage, at),
@@ -176,10 +172,10 @@ async function runStage(
   }
   const { weights, evaluations, stoppedEarly } = result;
   checkEvaluations(stage, evaluations);
-  const seconds = elapsed();
+  const spent = cost();
   const extra = {
     fingerprint,
-    seconds,
+    ...spent,
     evaluations,
     stoppedEarly,
     seed,
@@ -188,7 +184,10 @@ async function runStage(
   };
   const checkpoint = { params: weights, config, tokenizer, stage, extra };
   finishStage(out, stage, checkpoint);
-  return { summary: { stage, outcome: 'trained', seconds, evaluations, stoppedEarly }, checkpoint };
+  return {
+    summary: { stage, outcome: 'trained', seconds: spent.seconds, evaluations, stoppedEarly },
+    checkpoint,
+  };
 }
 
 /** A finished model of another size is not silently replaced: it may have taken long to train. */

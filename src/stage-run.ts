@@ -22,6 +22,14 @@ export interface StageUi {
 /** Thrown between two steps after the state was saved. */
 export class Interrupted extends Error {}
 
+/** What a stage took, over all runs. */
+export interface StageCost {
+  /** Seconds of training. */
+  readonly seconds: number;
+  /** The largest memory of the process, in bytes, as it was after each step. */
+  readonly peakBytes: number;
+}
+
 /** Start a stage, or go on with it where it was interrupted under the same fingerprint. */
 export function openStage(
   options: {
@@ -34,13 +42,17 @@ export function openStage(
     readonly saveInterval: number;
   },
   ui: StageUi,
-): { io: StageIo; seconds: () => number; close: () => void } {
+): { io: StageIo; cost: () => StageCost; close: () => void } {
   const { stage, fingerprint, out, restart, saveInterval } = options;
   const resumed = restart ? undefined : loadProgress(out, stage, fingerprint);
   const secondsBefore = Number(resumed?.state['seconds'] ?? 0);
+  let peakBytes = Number(resumed?.state['peakBytes'] ?? 0);
   const stepBefore = Number(resumed?.state['loggedStep'] ?? 0);
   const startedAt = performance.now();
-  const seconds = (): number => secondsBefore + (performance.now() - startedAt) / 1000;
+  const cost = (): StageCost => {
+    peakBytes = Math.max(peakBytes, process.memoryUsage.rss());
+    return { seconds: secondsBefore + (performance.now() - startedAt) / 1000, peakBytes };
+  };
   const metrics = openMetrics(out, { resumeAt: { stage, step: stepBefore } });
   let savedAt = performance.now();
   let stepAt = performance.now();
@@ -55,6 +67,7 @@ export function openStage(
       const tokensPerSecond = (record.tokens * 1000) / (now - stepAt);
       stepAt = now;
       loggedStep = record.step;
+      peakBytes = Math.max(peakBytes, process.memoryUsage.rss());
       const { step, lr, loss, gradientNorm, figures } = record;
       metrics.log({ stage, step, loss, lr, tokensPerSecond, gradientNorm, ...figures });
       ui.step({ ...record, tokensPerSecond });
@@ -71,12 +84,12 @@ export function openStage(
       const { tensors, state } = make();
       saveProgress(out, stage, fingerprint, {
         tensors,
-        state: { ...state, loggedStep, usualLosses: watch.usual, seconds: seconds() },
+        state: { ...state, loggedStep, usualLosses: watch.usual, ...cost() },
       });
       savedAt = performance.now();
       stepAt = savedAt;
       if (ui.interrupted) throw new Interrupted();
     },
   };
-  return { io, seconds, close: () => metrics.close() };
+  return { io, cost, close: () => metrics.close() };
 }

@@ -77,15 +77,17 @@ function stagesOf({ stages }: RunRecord): Block[] {
   const head = [
     { zh: '阶段', en: 'Stage' },
     { zh: '用时', en: 'Time' },
+    { zh: '内存', en: 'Memory' },
     { zh: '留出数据上的指标', en: 'On held-out data' },
     { zh: '之前', en: 'Before' },
     { zh: '之后', en: 'After' },
   ].map(text);
-  const rows = stages.flatMap(({ stage, seconds = Number.NaN, evaluations }) => {
-    const first = [stageName(stage), formatDuration(seconds)];
+  const rows = stages.flatMap(({ stage, seconds = Number.NaN, peakBytes, evaluations }) => {
+    const memory = peakBytes === undefined ? '–' : `${(peakBytes / 1e9).toFixed(2)} GB`;
+    const first = [stageName(stage), formatDuration(seconds), memory];
     if (evaluations.length === 0) return [[...first, '–', '–', '–']];
     return evaluations.map(({ name, before, after, unit }, i) => [
-      ...(i === 0 ? first : ['', '']),
+      ...(i === 0 ? first : first.map(() => '')),
       text(name),
       formatFigure(before, unit),
       formatFigure(after, unit),
