@@ -19,6 +19,8 @@ import type { Graph, GraphNode, Tensor } from '../tensor/index.ts';
 const FIXED = 0.75e9;
 /** Copies of the weights: two of weights and moments each, and what sampling and judging hold. */
 const COPIES = 8;
+/** Of the critic of PPO: weights and moments, two of each. */
+const COPIES_OF_CRITIC = 6;
 /** Of the sums of gradients: one is read, one is written. */
 const COPIES_OF_SUMS = 2;
 /** Tokens of a question with its answer, about. */
@@ -55,7 +57,8 @@ export function largestGraph(
       return cut(recipe.reward.batchSize, 2, short);
     case 'rlhf':
       return whole(
-        { ppo: rlhf.miniBatchSize, dpo: 2 * dpo.batchSize, 'best-of-n': bestOfN.rlhf.batchSize }[
+        // Policy and critic have a graph each, and what one has taken the other does not get.
+        { ppo: 2 * rlhf.miniBatchSize, dpo: 2 * dpo.batchSize, 'best-of-n': bestOfN.rlhf.batchSize }[
           rlhfAlgorithm
         ],
       );
@@ -88,7 +91,8 @@ export function estimatePeak(options: {
     const graph = isPart
       ? traceAddition(loss, batch, weights)
       : traceStep(loss, batch, weights, { ...ADAMW_DEFAULTS, matrices: {} });
-    const copies = COPIES + (isPart ? COPIES_OF_SUMS : 0);
+    const hasCritic = stage === 'rlhf' && recipe.rlhfAlgorithm === 'ppo';
+    const copies = COPIES + (isPart ? COPIES_OF_SUMS : 0) + (hasCritic ? COPIES_OF_CRITIC : 0);
     return { stage, bytes: FIXED + copies * 4 * countParameters(specs) + peakOf(graph) };
   });
   return peaks.reduce((most, each) => (each.bytes > most.bytes ? each : most));
