@@ -76,6 +76,7 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
     reward: { epochs: 2, batchSize: 16, learningRate: 1e-3, generatedPairs: 200 },
     rlhf: {
       ...RLHF,
+      criticWarmup: 64,
       episodes: 96,
       batchSize: 16,
       miniBatchSize: 8,
