@@ -91,7 +91,7 @@ export function planStages(
   const typesFor = (source: SourceText): PipelineOptions['taskTypes'] => (source.own ? undefined : taskTypes);
   const fingerprint = (stage: StageName): unknown => need(stage).extra['fingerprint'] ?? 'unknown';
   const pairData = { pairs: pairs.train, heldOut: pairs.heldOut };
-  const { generatedTasks, shortAnswers } = recipe.sft;
+  const { generatedTasks, shortAnswers, ...sftSettings } = recipe.sft;
   const exercises = (epoch: number): (readonly Message[])[] =>
     exerciseConversations(generatedTasks, seed, epoch, taskTypes);
   const chatData: SftData = data.sft.own
@@ -130,12 +130,11 @@ export function planStages(
       };
     },
     sft() {
-      const { generatedTasks: _, shortAnswers: __, ...settings } = recipe.sft;
       return {
         dependsOn: [fingerprint('pretrain'), { ...recipe.sft, taskTypes: typesFor(data.sft) }, data.sft],
         start: () => need('pretrain'),
         train: (context) =>
-          supervisedFineTune(context, need('pretrain').params, chatData, { ...settings, microBatchSize }),
+          supervisedFineTune(context, need('pretrain').params, chatData, { ...sftSettings, microBatchSize }),
       };
     },
     reward() {

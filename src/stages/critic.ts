@@ -5,37 +5,16 @@
  * It is a model of its own and starts as the reward model (Ouyang et al. 2022), which tells good responses from bad ones
  * already, but only at their end: reading them half finished is what the critic learns.
  *
- * Legend: B sequences, T length, C channels.
+ * Legend: B sequences, M episodes a mini-batch, T length.
  */
 
 import type { ModelConfig } from '../config.ts';
-import { GPT } from '../model.ts';
-import { Linear } from '../nn/layers.ts';
-import { bindParameters, type Parameters } from '../nn/parameters.ts';
+import { bindParameters } from '../nn/parameters.ts';
 import { createTrainer, type LossFunction, type StepResult, type TrainState } from '../nn/train-step.ts';
-import { type NdArray, type Runtime, type Spec, type Tensor, trace } from '../tensor/index.ts';
+import { type NdArray, type Runtime, type Spec, trace } from '../tensor/index.ts';
 import { clippedValueLoss } from './ppo.ts';
+import { RewardModel } from './reward-model.ts';
 import { actionsOf, type Episode, episodeBatch, spreadActions } from './sequences.ts';
-
-/** A GPT with one number at each token. */
-export class Critic {
-  readonly body: GPT;
-  readonly head: Linear;
-
-  constructor(parameters: Parameters, config: ModelConfig) {
-    this.body = new GPT(parameters, config);
-    this.head = new Linear(parameters.at('reward_head'), config.hiddenSize, 1, {
-      init: { constant: 0 },
-      bias: true,
-    });
-  }
-
-  /** Values `[B, T]` of token ids `[B, T]`: what is still to be earned after each of them. */
-  forward(ids: Tensor): Tensor {
-    const { hidden } = this.body.forward(ids);
-    return this.head.forward(hidden).reshape(ids.shape);
-  }
-}
 
 /** A reward model whose rewards are counted as PPO counts them: from the mean, in deviations. */
 export function criticWeights(
@@ -56,7 +35,7 @@ export function criticWeights(
 /** The value loss of a mini-batch; all inputs `[B, T]`. */
 export function criticLoss(config: ModelConfig): LossFunction {
   return (weights, { ids, mask, oldValues, returns }) => {
-    const values = new Critic(bindParameters(weights), config).forward(ids);
+    const values = new RewardModel(bindParameters(weights), config).forwardEverywhere(ids);
     return { loss: clippedValueLoss({ values, oldValues, returns, mask }) };
   };
 }
@@ -92,7 +71,7 @@ export async function createCritic(options: {
   const numbers: Spec = { dtype: 'float32', shape: [M, T] };
   const reader = await runtime.compile(
     trace<string>({ ...state.weights, 'batch:ids': ids }, (symbolic) => ({
-      values: new Critic(bindParameters(symbolic), config).forward(symbolic['batch:ids']),
+      values: new RewardModel(bindParameters(symbolic), config).forwardEverywhere(symbolic['batch:ids']),
     })),
   );
   const batch = { ids, mask: numbers, oldValues: numbers, returns: numbers };

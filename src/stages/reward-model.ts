@@ -76,6 +76,12 @@ export class RewardModel {
     const { hidden } = this.body.forward(ids);
     return this.head.forward(gather(hidden.reshape([B * T, hidden.shape[2]]), last)).reshape([B]);
   }
+
+  /** The same number read at every token, `[B, T]`: what a critic is made of. */
+  forwardEverywhere(ids: Tensor): Tensor {
+    const { hidden } = this.body.forward(ids);
+    return this.head.forward(hidden).reshape(ids.shape);
+  }
 }
 
 /** All weights of a reward model. */
