@@ -169,8 +169,8 @@ describe('arithmetic', () => {
   });
 
   it('drills the steps that working consists of', () => {
-    const drills = generateDrills({ count: 200, seed: 1 }).filter(
-      ({ prompt }) => !/^(比一比|排一排)/.test(prompt),
+    const drills = generateDrills({ count: 300, seed: 1 }).filter(
+      ({ prompt }) => !/^(比一比|排一排|找一找)/.test(prompt),
     );
     expect(drills.length).toBe(100);
     for (const { prompt, answer } of drills) {
@@ -372,10 +372,10 @@ describe('logic', () => {
   });
 
   it('drills the likeness of words', () => {
-    const drills = generateDrills({ count: 400, seed: 1 }).filter(({ prompt }) =>
+    const drills = generateDrills({ count: 600, seed: 1 }).filter(({ prompt }) =>
       prompt.startsWith('比一比'),
     );
-    expect(drills.length).toBeGreaterThan(80);
+    expect(drills.length).toBe(100);
     const steps = drills.flatMap(({ answer }) => answer.slice(0, -1).split('，'));
     const same = steps.filter((step) => /^(.+)和\1相同$/.test(step));
     expect(steps.every((step) => /^(.+)和\1相同$/.test(step) || /^(.+)和(?!\1不).+不同$/.test(step))).toBe(
@@ -386,10 +386,10 @@ describe('logic', () => {
   });
 
   it('drills the order of two, told from either end', () => {
-    const drills = generateDrills({ count: 400, seed: 1 }).filter(({ prompt }) =>
+    const drills = generateDrills({ count: 600, seed: 1 }).filter(({ prompt }) =>
       prompt.startsWith('排一排：'),
     );
-    expect(drills.length).toBeGreaterThan(80);
+    expect(drills.length).toBe(100);
     let turned = 0;
     let count = 0;
     for (const { prompt, answer } of drills) {
@@ -409,6 +409,37 @@ describe('logic', () => {
     }
     expect(turned / count).toBeGreaterThan(0.4);
     expect(turned / count).toBeLessThan(0.6);
+  });
+
+  it('drills what facts say of a thing, or that they say nothing', () => {
+    const drills = generateDrills({ count: 600, seed: 1 }).filter(({ prompt }) =>
+      prompt.startsWith('找一找：'),
+    );
+    expect(drills.length).toBe(200);
+    let nothing = 0;
+    let count = 0;
+    for (const { prompt, answer } of drills) {
+      const [facts, asked] = prompt.slice('找一找：'.length).split('。');
+      const below = new Map(facts.split('，').map((each) => each.split('>') as [string, string]));
+      expect(below.size).toBe(facts.split('，').length);
+      // Whoever goes down from anywhere arrives.
+      for (const start of below.keys()) {
+        let steps = 0;
+        for (
+          let thing: string | undefined = start;
+          thing !== undefined && steps <= 99;
+          thing = below.get(thing)
+        )
+          steps++;
+        expect(steps).toBeLessThanOrEqual(below.size + 1);
+      }
+      const expected = asked.split('、').map((thing) => `${thing}>${below.get(thing) ?? '没有'}`);
+      expect([prompt, answer]).toEqual([prompt, `${expected.join('，')}。`]);
+      nothing += expected.filter((each) => each.endsWith('没有')).length;
+      count += expected.length;
+    }
+    expect(nothing / count).toBeGreaterThan(0.25);
+    expect(nothing / count).toBeLessThan(0.6);
   });
 
   it('answers in one form, shortly', () => {

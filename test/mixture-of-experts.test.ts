@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { loadCheckpoint, saveCheckpoint } from '../src/checkpoint.ts';
-import { configOf, type TrainingOptions } from '../src/cli/training-options.ts';
+import type { TrainingOptions } from '../src/cli/training-options.ts';
+import { configOf } from '../src/cli/training-settings.ts';
 import { type ModelConfig, PRESETS } from '../src/config.ts';
 import { GPT, gptParameters, hiddenMatrices } from '../src/model.ts';
 import { withBalance } from '../src/nn/losses.ts';

@@ -5,14 +5,10 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { createCommand, parseCommand } from '../src/cli/options.ts';
+import { checkContradictions, skippedStages } from '../src/cli/training-checks.ts';
 import { loadData } from '../src/cli/training-data.ts';
-import {
-  addTrainingOptions,
-  checkContradictions,
-  skippedStages,
-  type TrainingOptions,
-  taskTypesOf,
-} from '../src/cli/training-options.ts';
+import { addTrainingOptions, type TrainingOptions } from '../src/cli/training-options.ts';
+import { taskTypesOf } from '../src/cli/training-settings.ts';
 import { loadVerifiers } from '../src/cli/verifiers.ts';
 import { UserError } from '../src/errors.ts';
 import { VERIFIERS } from '../src/verifiers.ts';

@@ -6,15 +6,11 @@ import { STAGE_FOLDERS } from '../src/checkpoint.ts';
 import { estimateSeconds, measureGemm } from '../src/cli/estimate.ts';
 import { createCommand, parseCommand } from '../src/cli/options.ts';
 import { runTraining } from '../src/cli/training.ts';
+import { checkContradictions, skippedStages } from '../src/cli/training-checks.ts';
 import { loadData, stageOfContent } from '../src/cli/training-data.ts';
-import {
-  addTrainingOptions,
-  checkContradictions,
-  recipeOf,
-  skippedStages,
-  stageName,
-  type TrainingOptions,
-} from '../src/cli/training-options.ts';
+import { addTrainingOptions, type TrainingOptions } from '../src/cli/training-options.ts';
+import { stageName } from '../src/cli/training-report.ts';
+import { recipeOf } from '../src/cli/training-settings.ts';
 import { PRESETS } from '../src/config.ts';
 import { UserError } from '../src/errors.ts';
 import type { OptimizerName } from '../src/nn/optimizer.ts';

@@ -16,19 +16,17 @@ import { formatDuration, formatFigure, table } from '../format-text.ts';
 import { type Text, text } from '../i18n.ts';
 import { gptParameters } from '../model.ts';
 import { countParameters, initializeParameters } from '../nn/parameters.ts';
-import type { StageUi } from '../stage-run.ts';
 import { checkPair } from '../stages/distill.ts';
 import { foldSeed } from '../tensor/index.ts';
 import { openRuntime } from './device.ts';
-import { addDeviceOptions, type DeviceFlags } from './device-options.ts';
-import { untilInterrupted } from './interrupts.ts';
 import { choice, createCommand, integer, number, parseCommand, runCommand } from './options.ts';
-import { createProgress, type Progress } from './progress.ts';
+import { addRunOptions, type RunFlags } from './run-options.ts';
+import { withProgress } from './stage-progress.ts';
 import { loadData, stageOfContent } from './training-data.ts';
 import { print, printSamples } from './training-report.ts';
 import { loadWriter } from './writer.ts';
 
-interface Options extends DeviceFlags {
+interface Options extends RunFlags {
   readonly teacher: string;
   readonly preset?: PresetName;
   readonly student?: string;
@@ -40,9 +38,6 @@ interface Options extends DeviceFlags {
   readonly data?: string;
   readonly out?: string;
   readonly baseline: boolean;
-  readonly seed: number;
-  readonly saveInterval: number;
-  readonly restart?: boolean;
 }
 
 /** Exercises made anew for each epoch, beside the bundled conversations. */
@@ -67,7 +62,7 @@ async function run(options: Options): Promise<void> {
 
   const runs: [Text, DistillRun][] = [];
   const train = async (title: Text, settled: DistillRunOptions): Promise<void> => {
-    runs.push([title, await showRun(title, settled)]);
+    runs.push([title, await withProgress(text(title), (ui) => runDistill(settled, ui))]);
   };
   if (alpha === 0) await train(UNTAUGHT, untaught);
   else {
@@ -106,38 +101,6 @@ function dataOf({ data }: Options): Pick<DistillRunOptions, 'data' | 'isText' | 
   if (data === undefined) return { data: loadData([]).sft, isText: false, exercises: EXERCISES };
   const source = { name: data, text: readTextFile(data), own: true };
   return { data: source, isText: stageOfContent(source.text) === 'pretrain', exercises: 0 };
-}
-
-/** One training with live progress; exits with code 130 when it is interrupted. */
-async function showRun(title: Text, options: DistillRunOptions): Promise<DistillRun> {
-  let progress: Progress | undefined;
-  const end = (): void => {
-    progress?.end();
-    progress = undefined;
-  };
-  const name = text(title);
-  const result = await untilInterrupted((interrupts) => {
-    const ui: StageUi = {
-      starts(at) {
-        if (at !== undefined)
-          print({ zh: `${name}：从第 ${at} 步接着训练`, en: `${name}: going on from step ${at}` });
-      },
-      step({ step, total, loss, tokensPerSecond }) {
-        // The clock starts when the first step is done: before it, graphs were compiled.
-        progress ??= createProgress({ stage: name, total, start: step });
-        progress.update({ step, loss, tokensPerSecond });
-      },
-      note: (message) => (progress ? progress.log(text(message)) : print(message)),
-      get interrupted() {
-        return interrupts.interrupted;
-      },
-    };
-    return runDistill(options, ui);
-  }, end);
-  end();
-  if (result.outcome === 'finished before')
-    print({ zh: `${name}：之前已完成`, en: `${name}: finished before` });
-  return result;
 }
 
 /** Teacher and students on the held-out sequences. */
@@ -239,18 +202,7 @@ function createDistillCommand() {
       en: 'do not train the baseline (the same student, data and steps on the hard labels alone)',
     }),
   );
-  option('--seed <n>', { zh: '随机种子', en: 'random seed' }, integer({ min: 0, max: 2 ** 31 - 1 }), 1);
-  option(
-    '--save-interval <seconds>',
-    { zh: '每隔多少秒保存一次进度', en: 'seconds between saves of the progress' },
-    number({ min: 0 }),
-    30,
-  );
-  command.option(
-    '--restart',
-    text({ zh: '重新训练，不使用已有的进度', en: 'train anew, ignoring earlier progress' }),
-  );
-  return addDeviceOptions(command);
+  return addRunOptions(command);
 }
 
 await runCommand(async () => {

@@ -5,7 +5,6 @@
  *     npm run train-lora -- --data chats.jsonl --lora_r 16 --target_modules c_attn c_proj linear1 linear2
  */
 
-import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { DEFAULT_FOLDER, STAGE_FOLDERS } from '../checkpoint.ts';
 import type { SourceText } from '../data/datasets.ts';
@@ -13,19 +12,17 @@ import { formatDuration } from '../format-text.ts';
 import { type Text, text } from '../i18n.ts';
 import { runLora } from '../lora-run.ts';
 import { countParameters } from '../nn/parameters.ts';
-import type { StageUi } from '../stage-run.ts';
 import { applyLora, mergeLora, TARGET_MODULES, type TargetModule } from '../stages/lora.ts';
-import type { Device } from '../tensor/runtime/node.ts';
 import { openRuntime } from './device.ts';
-import { untilInterrupted } from './interrupts.ts';
 import { choice, createCommand, integer, number, parseCommand, runCommand } from './options.ts';
 import { addFillOption } from './placeholders.ts';
-import { createProgress, type Progress } from './progress.ts';
+import { addRunOptions, type RunFlags } from './run-options.ts';
+import { withProgress } from './stage-progress.ts';
 import { loadData, loadOwn } from './training-data.ts';
 import { describeEvaluation, print, printSamples } from './training-report.ts';
 import { loadWriter } from './writer.ts';
 
-interface Options {
+interface Options extends RunFlags {
   readonly baseModel: string;
   readonly loraR: number;
   readonly loraAlpha: number;
@@ -34,15 +31,10 @@ interface Options {
   readonly epochs: number;
   readonly lr: number;
   readonly batchSize: number;
-  readonly seed: number;
-  readonly threads: number;
-  readonly device: Device;
   readonly data?: string;
   readonly fill: readonly string[];
   readonly out?: string;
   readonly quantizeBase?: 'int8';
-  readonly restart?: boolean;
-  readonly saveInterval: number;
 }
 
 async function run(options: Options): Promise<void> {
@@ -55,33 +47,11 @@ async function run(options: Options): Promise<void> {
   const runtime = await openRuntime(options);
   printSize(countParameters(lora.weights), countParameters(base.params), options);
 
-  let progress: Progress | undefined;
-  const end = (): void => {
-    progress?.end();
-    progress = undefined;
-  };
-  const result = await untilInterrupted((interrupts) => {
-    const ui: StageUi = {
-      starts(at) {
-        if (at !== undefined)
-          print({ zh: `LoRA：从第 ${at} 步接着训练`, en: `LoRA: going on from step ${at}` });
-      },
-      step({ step, total, loss, tokensPerSecond }) {
-        // The clock starts when the first step is done: before it, graphs were compiled.
-        progress ??= createProgress({ stage: 'LoRA', total, start: step });
-        progress.update({ step, loss, tokensPerSecond });
-      },
-      note: (message) => (progress ? progress.log(text(message)) : print(message)),
-      get interrupted() {
-        return interrupts.interrupted;
-      },
-    };
-    const { epochs, batchSize, lr, quantizeBase, restart = false, saveInterval } = options;
-    const settings = { epochs, batchSize, learningRate: lr, quantizeBase: quantizeBase === 'int8' };
-    return runLora({ runtime, base, lora, settings, seed, out, data, restart, saveInterval }, ui);
-  }, end);
-  end();
-  if (result.outcome === 'finished before') print({ zh: 'LoRA：之前已完成', en: 'LoRA: finished before' });
+  const { epochs, batchSize, lr, quantizeBase, restart = false, saveInterval } = options;
+  const settings = { epochs, batchSize, learningRate: lr, quantizeBase: quantizeBase === 'int8' };
+  const result = await withProgress('LoRA', (ui) =>
+    runLora({ runtime, base, lora, settings, seed, out, data, restart, saveInterval }, ui),
+  );
   for (const evaluation of result.evaluations) console.log(`  ${describeEvaluation(evaluation)}`);
   if (result.outcome === 'trained') await printSamples(runtime, mergeLora(base, result.lora));
   print({
@@ -165,29 +135,7 @@ function createTrainLoraCommand() {
     { zh: '训练时把冻结的线性层压成 int8', en: 'keep the frozen linear layers in int8 while training' },
     choice(['int8']),
   );
-  option('--seed <n>', { zh: '随机种子', en: 'random seed' }, integer({ min: 0, max: 2 ** 31 - 1 }), 1);
-  option(
-    '--device <name>',
-    { zh: '计算设备：cpu、webgpu 或 cuda', en: 'where to compute: cpu, webgpu or cuda' },
-    choice(['cpu', 'webgpu', 'cuda']),
-    'cpu',
-  );
-  option(
-    '--threads <n>',
-    { zh: '线程数', en: 'number of threads' },
-    integer({ min: 1, max: 256 }),
-    availableParallelism(),
-  );
-  option(
-    '--save-interval <seconds>',
-    { zh: '每隔多少秒保存一次进度', en: 'seconds between saves of the progress' },
-    number({ min: 0 }),
-    30,
-  );
-  return command.option(
-    '--restart',
-    text({ zh: '重新训练，不使用已有的进度', en: 'train anew, ignoring earlier progress' }),
-  );
+  return addRunOptions(command);
 }
 
 const DEFAULT_TARGETS: readonly TargetModule[] = ['c_attn', 'c_proj'];

@@ -1,14 +1,9 @@
-/** @file The options of `npm start` and `npm run train`, and what they ask for. */
+/** @file The options of `npm start` and `npm run train`. */
 
-import { availableParallelism } from 'node:os';
 import type { Command } from 'commander';
 import { DEFAULT_FOLDER } from '../checkpoint.ts';
-import { type ModelConfig, PRESETS, type PresetName, parseModelConfig } from '../config.ts';
-import { countParts } from '../data/batches.ts';
-import type { SourceText } from '../data/datasets.ts';
+import { PRESETS, type PresetName } from '../config.ts';
 import { DEFAULT_TASK_TYPES, TASK_TYPES, type TaskType } from '../data/generators.ts';
-import { UserError } from '../errors.ts';
-import { readTextFile } from '../files.ts';
 import { type Text, text } from '../i18n.ts';
 import { OPTIMIZERS, type OptimizerName } from '../nn/optimizer.ts';
 import {
@@ -19,14 +14,13 @@ import {
   type RlhfAlgorithm,
   type RlvfAlgorithm,
 } from '../recipes.ts';
-import { STAGE_NAMES, STAGES, type StageName } from '../stages/stage.ts';
-import type { Device } from '../tensor/runtime/node.ts';
+import { STAGE_NAMES, STAGES } from '../stages/stage.ts';
 import { choice, choices, collect, integer, number } from './options.ts';
 import { addFillOption } from './placeholders.ts';
-import { DATA_STAGES, type DataStage } from './training-data.ts';
+import { addRunOptions, type RunFlags } from './run-options.ts';
 
 /** Options of a training run, as commander names them. */
-export interface TrainingOptions {
+export interface TrainingOptions extends RunFlags {
   readonly preset: PresetName;
   readonly numExperts?: number;
   readonly expertsPerToken?: number;
@@ -49,39 +43,15 @@ export interface TrainingOptions {
   readonly microBatchSize?: number;
   readonly lr?: number;
   readonly optimizer?: OptimizerName;
-  readonly seed: number;
-  readonly device: Device;
-  readonly threads: number;
   readonly out: string;
   readonly data: readonly string[];
   readonly fill: readonly string[];
   readonly rlvfTasks?: readonly TaskType[];
   readonly verifiers: readonly string[];
-  readonly restart?: boolean;
-  readonly saveInterval: number;
 }
 
 /** As in Mixtral (Jiang et al. 2024). */
-const EXPERTS_PER_TOKEN = 2;
-
-const ALGORITHM_NAMES: Readonly<Record<RlhfAlgorithm | RlvfAlgorithm, string>> = {
-  ppo: 'PPO',
-  dpo: 'DPO',
-  reinforce: 'REINFORCE',
-  grpo: 'GRPO',
-  'best-of-n': 'best-of-N',
-};
-
-/** The methods of the stages that have several. */
-export type Algorithms = Pick<Recipe, 'rlhfAlgorithm' | 'rlvfAlgorithm'>;
-
-/** What a stage is called, with its method where there are several. */
-export function stageName(stage: StageName, algorithms: Algorithms): string {
-  const name = text(STAGE_NAMES[stage]);
-  if (stage !== 'rlhf' && stage !== 'rlvf') return name;
-  const algorithm = ALGORITHM_NAMES[algorithms[`${stage}Algorithm`]];
-  return text({ zh: `${name} ${algorithm}`, en: `${name} (${algorithm})` });
-}
+export const EXPERTS_PER_TOKEN = 2;
 
 /** Add the options of a training run to a command. */
 export function addTrainingOptions(command: Command): Command {
@@ -246,191 +216,6 @@ export function addTrainingOptions(command: Command): Command {
     collect,
     [],
   );
-  option('--seed <n>', { zh: '随机种子', en: 'random seed' }, integer({ min: 0, max: 2 ** 31 - 1 }), 1);
-  option(
-    '--device <name>',
-    { zh: '计算设备：cpu、webgpu 或 cuda', en: 'where to compute: cpu, webgpu or cuda' },
-    choice(['cpu', 'webgpu', 'cuda']),
-    'cpu',
-  );
-  option(
-    '--threads <n>',
-    { zh: '线程数', en: 'number of threads' },
-    integer({ min: 1, max: 256 }),
-    availableParallelism(),
-  );
   option('--out <dir>', { zh: '检查点文件夹', en: 'folder for checkpoints' }, String, DEFAULT_FOLDER);
-  option(
-    '--save-interval <seconds>',
-    { zh: '每隔多少秒保存一次进度', en: 'seconds between saves of the progress' },
-    number({ min: 0 }),
-    30,
-  );
-  command.option(
-    '--restart',
-    text({ zh: '全部重新训练，不使用已有的进度', en: 'train everything anew, ignoring earlier progress' }),
-  );
-  return command;
-}
-
-/** The stages that are skipped; not all can be. */
-export function skippedStages(options: TrainingOptions): Set<StageName> {
-  const skip = new Set(STAGES.filter((stage) => options[SKIP_OPTIONS[stage]]));
-  if (skip.size < STAGES.length) return skip;
-  throw new UserError({
-    zh: '所有阶段都被 --skip-… 跳过了，没有可训练的；请至少去掉一个。',
-    en: 'Every stage is skipped by --skip-…, nothing is left to train; leave at least one out.',
-  });
-}
-
-const SKIP_OPTIONS = {
-  pretrain: 'skipPretrain',
-  sft: 'skipSft',
-  reward: 'skipReward',
-  rlhf: 'skipRlhf',
-  rlvf: 'skipRlvf',
-} as const satisfies Record<StageName, keyof TrainingOptions>;
-
-/**
- * The shape of the model: a preset's or a file's, with experts if they were asked for.
- * @throws UserError where the file is none, or the numbers of experts contradict each other
- */
-export function configOf({ preset, config, numExperts, expertsPerToken }: TrainingOptions): ModelConfig {
-  const shape = config === undefined ? PRESETS[preset] : parseModelConfig(readTextFile(config), config);
-  if (numExperts === undefined) {
-    if (expertsPerToken === undefined) return shape;
-    throw new UserError({
-      zh: '--experts-per-token 只用于混合专家；请加上 --num-experts，或去掉它。',
-      en: '--experts-per-token is for a mixture of experts; add --num-experts, or remove it.',
-    });
-  }
-  const numExpertsPerToken = expertsPerToken ?? EXPERTS_PER_TOKEN;
-  if (numExpertsPerToken > numExperts) {
-    throw new UserError({
-      zh: `--experts-per-token ${numExpertsPerToken} 大于 --num-experts ${numExperts}；请修改其中一个。`,
-      en: `--experts-per-token ${numExpertsPerToken} is more than --num-experts ${numExperts}; change one of them.`,
-    });
-  }
-  return { ...shape, numExperts, numExpertsPerToken };
-}
-
-/** The recipe of a preset with the options that were given. */
-export function recipeOf(options: TrainingOptions): Recipe {
-  const recipe = RECIPES[options.preset];
-  const rate = options.lr === undefined ? {} : { learningRate: options.lr };
-  const batch = options.batchSize === undefined ? {} : { batchSize: options.batchSize };
-  const { bestOfN } = recipe;
-  const { questions, groupSize } = bestOfN.rlhf;
-  const rounds =
-    options.rlhfEpisodes && Math.max(1, Math.round(options.rlhfEpisodes / (questions * groupSize)));
-  const optimizer = options.optimizer === undefined ? {} : { optimizer: options.optimizer };
-  const given = <K extends string>(key: K, value: number | undefined) =>
-    value === undefined ? {} : { [key]: value };
-  return {
-    pretrain: {
-      ...recipe.pretrain,
-      ...rate,
-      ...batch,
-      ...optimizer,
-      ...given('epochs', options.pretrainEpochs),
-    },
-    sft: { ...recipe.sft, ...rate, ...batch, ...optimizer, ...given('epochs', options.sftEpochs) },
-    reward: { ...recipe.reward, ...rate, ...batch, ...given('epochs', options.rewardEpochs) },
-    rlhfAlgorithm: options.rlhfAlgorithm,
-    rlhf: {
-      ...recipe.rlhf,
-      ...rate,
-      ...given('episodes', options.rlhfEpisodes),
-      ...given('maxKl', options.rlhfMaxKl),
-    },
-    dpo: { ...recipe.dpo, ...rate, ...given('epochs', options.dpoEpochs) },
-    rlvfAlgorithm: options.rlvfAlgorithm,
-    rlvf: { ...recipe.rlvf, ...rate, ...given('iterations', options.rlvfIterations) },
-    grpo: { ...recipe.grpo, ...rate },
-    bestOfN: {
-      rlhf: { ...bestOfN.rlhf, ...rate, ...given('iterations', rounds) },
-      rlvf: { ...bestOfN.rlvf, ...rate, ...given('iterations', options.rlvfIterations) },
-    },
-  };
-}
-
-/** The types of generated tasks; undefined for the default, so that naming it is the same as leaving it out. */
-export function taskTypesOf({ rlvfTasks }: TrainingOptions): readonly TaskType[] | undefined {
-  return rlvfTasks?.join() === DEFAULT_TASK_TYPES.join() ? undefined : rlvfTasks;
-}
-
-/** @throws UserError where `--micro-batch-size` does not divide the batch of a stage that trains */
-export function checkMicroBatches(
-  { microBatchSize }: TrainingOptions,
-  skip: ReadonlySet<StageName>,
-  recipe: Recipe,
-): void {
-  for (const stage of ['pretrain', 'sft', 'reward'] as const) {
-    if (!skip.has(stage)) countParts(recipe[stage].batchSize, microBatchSize, STAGE_NAMES[stage]);
-  }
-}
-
-/** @throws UserError where an option is for a stage that another one skips */
-export function checkContradictions(
-  options: TrainingOptions,
-  skip: ReadonlySet<StageName>,
-  data: Readonly<Record<DataStage, SourceText>>,
-): void {
-  const lengths: Readonly<Record<StageName, readonly [option: string, value: number | undefined]>> = {
-    pretrain: ['--pretrain-epochs', options.pretrainEpochs],
-    sft: ['--sft-epochs', options.sftEpochs],
-    reward: ['--reward-epochs', options.rewardEpochs],
-    rlhf: ['--rlhf-episodes', options.rlhfEpisodes],
-    rlvf: ['--rlvf-iterations', options.rlvfIterations],
-  };
-  const contradiction = (option: string, other: string): UserError =>
-    new UserError({
-      zh: `选项 ${option} 与 ${other} 互相矛盾，请去掉其中一个。`,
-      en: `${option} contradicts ${other}; remove one of them.`,
-    });
-  for (const stage of skip) {
-    const [option, value] = lengths[stage];
-    if (value !== undefined) throw contradiction(option, `--skip-${stage}`);
-  }
-  const { rlhfAlgorithm, rlvfAlgorithm, rlhfEpisodes, rlhfMaxKl, dpoEpochs } = options;
-  if (rlhfMaxKl !== undefined && skip.has('rlhf')) throw contradiction('--rlhf-max-kl', '--skip-rlhf');
-  if (rlhfMaxKl !== undefined && rlhfAlgorithm !== 'ppo')
-    throw contradiction('--rlhf-max-kl', `--rlhf-algorithm ${rlhfAlgorithm}`);
-  const isDpo = rlhfAlgorithm === 'dpo';
-  if (rlhfAlgorithm !== RLHF_ALGORITHMS[0] && skip.has('rlhf'))
-    throw contradiction(`--rlhf-algorithm ${rlhfAlgorithm}`, '--skip-rlhf');
-  if (rlvfAlgorithm !== RLVF_ALGORITHMS[0] && skip.has('rlvf'))
-    throw contradiction(`--rlvf-algorithm ${rlvfAlgorithm}`, '--skip-rlvf');
-  if (isDpo && rlhfEpisodes !== undefined) throw contradiction('--rlhf-episodes', '--rlhf-algorithm dpo');
-  if (!isDpo && dpoEpochs !== undefined) {
-    throw new UserError({
-      zh: '选项 --dpo-epochs 只用于 DPO；请加上 --rlhf-algorithm dpo，或去掉它。',
-      en: '--dpo-epochs is for DPO alone; add --rlhf-algorithm dpo, or remove it.',
-    });
-  }
-  // The tokenizer is trained on conversations too, and RLHF practises on their questions, if it practises.
-  const readers: Readonly<Record<DataStage, readonly StageName[]>> = {
-    pretrain: ['pretrain'],
-    sft: isDpo ? ['pretrain', 'sft'] : ['pretrain', 'sft', 'rlhf'],
-    reward: ['reward', 'rlhf'],
-    rlvf: ['rlvf'],
-  };
-  for (const stage of DATA_STAGES) {
-    if (data[stage].own && readers[stage].every((reader) => skip.has(reader)))
-      throw contradiction(`--data ${stage}=${data[stage].name}`, `--skip-${stage}`);
-  }
-  const generates = (stage: 'sft' | 'rlvf'): boolean => !skip.has(stage) && !data[stage].own;
-  if (options.rlvfTasks !== undefined && !generates('sft') && !generates('rlvf')) {
-    throw new UserError({
-      zh: '--rlvf-tasks 不起作用：监督微调和 RLVF 都被跳过，或用的是自己的数据（--data），不由程序出题；请去掉它。',
-      en: '--rlvf-tasks has no effect: SFT and RLVF are skipped or have data of their own (--data), so no tasks are generated; remove it.',
-    });
-  }
-  if (options.optimizer !== undefined && skip.has('pretrain') && skip.has('sft')) {
-    throw new UserError({
-      zh: `--optimizer ${options.optimizer} 不起作用：它只用于预训练和监督微调，而两者都被跳过了；请去掉它。`,
-      en: `--optimizer ${options.optimizer} has no effect: it is for pretraining and SFT, and both are skipped; remove it.`,
-    });
-  }
-  if (options.verifiers.length > 0 && skip.has('rlvf')) throw contradiction('--verifiers', '--skip-rlvf');
+  return addRunOptions(command);
 }

@@ -7,15 +7,34 @@ import { formatDuration, formatFigure, table } from '../format-text.ts';
 import { rawPrompt } from '../generate.ts';
 import { type Text, text } from '../i18n.ts';
 import type { PipelineUi, StageSummary } from '../pipeline.ts';
+import type { Recipe, RlhfAlgorithm, RlvfAlgorithm } from '../recipes.ts';
 import { rollout } from '../rollout.ts';
 import { GREEDY, PLAIN_SAMPLING } from '../sampling.ts';
 import { renderForScoring } from '../stages/pairs.ts';
 import { createScorer } from '../stages/reward-model.ts';
-import { type Evaluation, STAGES, type StageName } from '../stages/stage.ts';
+import { type Evaluation, STAGE_NAMES, STAGES, type StageName } from '../stages/stage.ts';
 import { createRandom, type Runtime } from '../tensor/index.ts';
 import { SPECIAL } from '../tokenizer.ts';
 import { createProgress, type Progress } from './progress.ts';
-import { type Algorithms, stageName } from './training-options.ts';
+
+const ALGORITHM_NAMES: Readonly<Record<RlhfAlgorithm | RlvfAlgorithm, string>> = {
+  ppo: 'PPO',
+  dpo: 'DPO',
+  reinforce: 'REINFORCE',
+  grpo: 'GRPO',
+  'best-of-n': 'best-of-N',
+};
+
+/** The methods of the stages that have several. */
+type Algorithms = Pick<Recipe, 'rlhfAlgorithm' | 'rlvfAlgorithm'>;
+
+/** What a stage is called, with its method where there are several. */
+export function stageName(stage: StageName, algorithms: Algorithms): string {
+  const name = text(STAGE_NAMES[stage]);
+  if (stage !== 'rlhf' && stage !== 'rlvf') return name;
+  const algorithm = ALGORITHM_NAMES[algorithms[`${stage}Algorithm`]];
+  return text({ zh: `${name} ${algorithm}`, en: `${name} (${algorithm})` });
+}
 
 /** `2/5 SFT` */
 function titleOf(stage: StageName, algorithms: Algorithms): string {

@@ -11,17 +11,11 @@ import { estimateSeconds, measureGemm } from './estimate.ts';
 import { untilInterrupted } from './interrupts.ts';
 import { describeMachine } from './machine.ts';
 import { warnOfMemory } from './memory.ts';
+import { checkContradictions, checkMicroBatches, skippedStages } from './training-checks.ts';
 import { type DataStage, loadData } from './training-data.ts';
-import {
-  checkContradictions,
-  checkMicroBatches,
-  configOf,
-  recipeOf,
-  skippedStages,
-  type TrainingOptions,
-  taskTypesOf,
-} from './training-options.ts';
+import type { TrainingOptions } from './training-options.ts';
 import { createReport, print, printSummary } from './training-report.ts';
+import { configOf, recipeOf, taskTypesOf } from './training-settings.ts';
 import { loadVerifiers } from './verifiers.ts';
 
 /** What a training run ends with. */

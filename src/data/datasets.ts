@@ -137,7 +137,7 @@ export function exerciseDocuments(count: number, seed: number, epoch: number): s
 }
 
 /** Drills beside so many exercises. */
-const EXERCISES_PER_DRILL = 3;
+const EXERCISES_PER_DRILL = 2;
 
 /** `count` exercises with model answers for one epoch of fine-tuning, and drills of the small steps in them. */
 export function exerciseConversations(
@@ -161,8 +161,8 @@ export function heldOutExercises(
   return generateTasks({ count, seed: EXAMINATION_SEED + 1, split: 'heldOut', types }).map(toConversation);
 }
 
-/** Often enough to become one token. */
-const WORD_REPEATS = 60;
+/** Often enough to become one token before a comma has joined the first character, as it does where many clauses begin so. */
+const WORD_REPEATS = 300;
 
 /** What the tokenizer is trained on: the training text of all stages. */
 export function tokenizerTexts(

@@ -8,7 +8,7 @@
 import { UserError } from '../errors.ts';
 import { createRandom, foldSeed, type Random } from '../tensor/random.ts';
 import { arithmeticDocument, arithmeticDrill, arithmeticTask } from './arithmetic.ts';
-import { likenessDrill, logicDocument, logicTask, orderDrill } from './logic.ts';
+import { likenessDrill, logicDocument, logicTask, lookupDrill, orderDrill } from './logic.ts';
 import { comparisonTask } from './tasks/comparison.ts';
 import { countingTask } from './tasks/counting.ts';
 import { datesTask } from './tasks/dates.ts';
@@ -82,9 +82,9 @@ export function generateDrills(options: {
 }): { prompt: string; answer: string }[] {
   requireCount(options.count);
   const random = createRandom(foldSeed(options.seed, 'drills'));
-  const logicDrill = (): { prompt: string; answer: string } =>
-    random.pick([likenessDrill, orderDrill])(random);
-  const makers = [() => arithmeticDrill(random), logicDrill];
+  const makers = [arithmeticDrill, lookupDrill, likenessDrill, arithmeticDrill, lookupDrill, orderDrill].map(
+    (drill) => () => drill(random),
+  );
   return generate(options.count, makers, ({ prompt }) => prompt);
 }
 

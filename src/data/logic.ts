@@ -2,7 +2,15 @@
 
 import type { Random } from '../tensor/random.ts';
 import { VERDICTS } from '../verifiers.ts';
-import { likeness, PUZZLE_FAMILIES, type Puzzle, randomOrder, WEEKDAYS, WORDS_OF_A_KIND } from './puzzles.ts';
+import {
+  likeness,
+  PUZZLE_FAMILIES,
+  type Puzzle,
+  randomFacts,
+  randomOrder,
+  WEEKDAYS,
+  WORDS_OF_A_KIND,
+} from './puzzles.ts';
 import { type GeneratedTask, isInSplit, type Split } from './tasks.ts';
 
 /** A puzzle of a split; each verdict is equally likely, so that no guess pays better than another. */
@@ -72,6 +80,18 @@ export function orderDrill(random: Random): { readonly prompt: string; readonly 
   };
 }
 
+/** And the step on which a chain hangs: what the facts say of a thing, or that they say nothing. */
+export function lookupDrill(random: Random): { readonly prompt: string; readonly answer: string } {
+  const { facts, asked, told } = lookupPage(random, 12 + random.integer(5));
+  return { prompt: `找一找：${facts}。${asked}`, answer: `${told}。` };
+}
+
+function lookupPage(random: Random, count: number): { facts: string; asked: string; told: string } {
+  const { things, facts, below } = randomFacts(random);
+  const wanted = Array.from({ length: count }, () => random.pick(things));
+  return { facts: facts.join('，'), asked: wanted.join('、'), told: wanted.map(below).join('，') };
+}
+
 // Texts for pretraining
 
 /** The same thought as prose. What the premises say already is not repeated. */
@@ -99,5 +119,9 @@ export function logicDocument(random: Random): string {
   if (kind < 0.65) return puzzles.map((p) => `${promptOf(p)}\n${answerOf(p)}`).join('\n');
   if (kind < 0.8) return puzzles.map(argue).join('\n');
   if (kind < 0.85) return aboutDays(random);
+  if (kind < 0.93) {
+    const { facts, told } = lookupPage(random, 10 + random.integer(10));
+    return `找一找：${facts}。${told}。`;
+  }
   return `比一比：${likenessPage(random, 10 + random.integer(20)).told}`;
 }

@@ -13,7 +13,7 @@ import { NAMES, type Puzzle } from './puzzles/puzzle.ts';
 import { GROUPS, HABITS, syllogism } from './puzzles/syllogism.ts';
 import { DAYS, WEEKDAYS, weekday } from './puzzles/weekday.ts';
 
-export { randomOrder } from './puzzles/comparison.ts';
+export { randomFacts, randomOrder } from './puzzles/comparison.ts';
 export { likeness, type Puzzle } from './puzzles/puzzle.ts';
 export { WEEKDAYS } from './puzzles/weekday.ts';
 

@@ -41,6 +41,9 @@ export const COMPARISONS: readonly Comparison[] = [
   comparisonOf(NAMES, '到得早', '到得晚'),
 ];
 
+/** What is below the last. */
+const NOTHING = '没有';
+
 /** Pairs (greater, smaller) over things 0, 1, 2, ...: a pair, chains, two below one, two above one. */
 const SHAPES: readonly (readonly (readonly [number, number])[])[] = [
   [[0, 1]],
@@ -93,6 +96,20 @@ export function randomOrder(random: Random): Told {
   return tell(kind, above, below, random.uniform() < 0.5);
 }
 
+/** Facts as the steps write them, about things of a kind, each of which is above one other at most. */
+export function randomFacts(random: Random): {
+  things: string[];
+  facts: string[];
+  below: (thing: string) => string;
+} {
+  const { things } = random.pick(COMPARISONS);
+  const named = random.shuffle(things).slice(0, 4 + random.integer(3));
+  const pairs = named.slice(0, -2).map((above, i) => [above, random.pick(named.slice(i + 1))] as const);
+  const belowOf = new Map(pairs);
+  const below = (thing: string): string => `${thing}>${belowOf.get(thing) ?? NOTHING}`;
+  return { things: named, facts: random.shuffle(pairs).map(([above]) => below(above)), below };
+}
+
 export function comparison(random: Random): Puzzle {
   const kind = random.pick(COMPARISONS);
   const { things, more, less, open } = kind;
@@ -111,7 +128,7 @@ export function comparison(random: Random): Puzzle {
     const found = way.at(-1) === target;
     return {
       found,
-      steps: [`从${named[from]}找${target}`, ...hops, ...(found ? [] : [`${way.at(-1)}>没有`])],
+      steps: [`从${named[from]}找${target}`, ...hops, ...(found ? [] : [`${way.at(-1)}>${NOTHING}`])],
     };
   };
   const [x, y] = [named[first], named[second]];
