@@ -73,7 +73,7 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
     },
     pretrain: { epochs: 1, batchSize: 16, learningRate: 3e-3, warmupSteps: 10, generatedDocuments: 100 },
     sft: { epochs: 3, batchSize: 16, learningRate: 3e-3, generatedTasks: 600, shortAnswers: 0.4 },
-    reward: { epochs: 2, batchSize: 16, learningRate: 1e-3, generatedPairs: 200 },
+    reward: { epochs: 2, batchSize: 16, learningRate: 1e-3, generatedPairs: 240 },
     rlhf: {
       ...RLHF,
       criticWarmup: 64,
@@ -118,7 +118,7 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
       generatedTasks: 4000,
       shortAnswers: 0.4,
     },
-    reward: { epochs: 2, batchSize: 16, learningRate: 2e-4, generatedPairs: 1000 },
+    reward: { epochs: 2, batchSize: 16, learningRate: 2e-4, generatedPairs: 1200 },
     rlhf: {
       ...RLHF,
       episodes: 1024,
@@ -149,7 +149,7 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
     },
     pretrain: { epochs: 8, batchSize: 16, learningRate: 8e-4, warmupSteps: 50, generatedDocuments: 600 },
     sft: { epochs: 10, batchSize: 16, learningRate: 3e-4, generatedTasks: 1500, shortAnswers: 0.4 },
-    reward: { epochs: 2, batchSize: 16, learningRate: 5e-5, generatedPairs: 1000 },
+    reward: { epochs: 2, batchSize: 16, learningRate: 5e-5, generatedPairs: 1200 },
     rlhf: {
       ...RLHF,
       episodes: 960,

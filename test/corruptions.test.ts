@@ -13,7 +13,7 @@ test('pairs of a good answer and a spoilt one, the kinds in turn', () => {
   for (const { chosen, rejected, category } of pairs) {
     expect(ANSWERS).toContain(chosen);
     expect(rejected).not.toBe(chosen);
-    expect(ANSWERS.includes(rejected), rejected).toBe(category === 'off_topic');
+    expect(ANSWERS.includes(rejected), rejected).toBe(category === 'off_topic' || category === 'wrong');
   }
   expect(corruptedPairs(EXCHANGES, 40, 1)).toEqual(pairs);
 });
@@ -25,7 +25,21 @@ test('answers that cannot be spoilt give fewer pairs, and the making of them end
   // Nothing of three characters can be cut off and still say something.
   const short = ['好的。', '不行。'].map((answer) => ({ prompt: ask('行吗'), answer }));
   const kinds = new Set(corruptedPairs(short, 40, 1).map(({ category }) => category));
-  expect([...kinds].sort()).toEqual(['garbled', 'off_topic', 'repetitive']);
+  expect([...kinds].sort()).toEqual(['garbled', 'off_topic', 'repetitive', 'wrong']);
+});
+
+test('a wrong answer is one to a question that sounds alike, and says something else', () => {
+  const exchanges = [
+    { prompt: ask('法国的首都是哪里？'), answer: '法国的首都是巴黎。' },
+    { prompt: ask('法国的首都叫什么？'), answer: '法国的首都叫巴黎。' },
+    { prompt: ask('法国的国花是什么？'), answer: '是鸢尾花。' },
+    { prompt: ask('怎样写作文？'), answer: '先想好写什么，再动笔。' },
+  ];
+  const wrong = corruptedPairs(exchanges, 240, 1).filter(({ category }) => category === 'wrong');
+  expect(wrong).toHaveLength(40);
+  const capital = wrong.filter(({ chosen }) => chosen.includes('巴黎'));
+  expect(capital.length).toBeGreaterThan(10);
+  for (const { rejected } of capital) expect(rejected).toBe('是鸢尾花。');
 });
 
 test('the last exchange of a conversation', () => {

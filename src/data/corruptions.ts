@@ -1,8 +1,7 @@
 /**
  * @file Worse answers without end: what a small model does wrong, made on purpose from good answers. Preference pairs
- * that people wrote teach tact and truth; these teach what no pair needs a person for, that an answer should be about the
- * question, in order, said once, finished, and no shorter than is
- * helpful.
+ * that people wrote teach tact and truth; these teach what no pair needs a person for, that an answer should be to this
+ * question and to no other, in order, said once, finished, and no shorter than is helpful.
  */
 
 import type { Message } from '../chat-format.ts';
@@ -18,9 +17,10 @@ interface Exchange {
 
 type Corruption = (random: Random, answer: string, other: string) => string;
 
-/** By the category of the pairs. `other` is a good answer to another question. */
+/** By the category of the pairs. `other` is a good answer to another question; for `wrong`, to one that sounds much like it. */
 export const CORRUPTIONS: Readonly<Record<string, Corruption>> = {
   off_topic: (_random, _answer, other) => other,
+  wrong: (_random, _answer, other) => other,
   too_short: (_random, answer) => shortAnswer(answer) ?? answer,
   unfinished(random, answer) {
     const end = 1 + Math.floor(answer.length * (0.25 + 0.6 * random.uniform()));
@@ -89,13 +89,33 @@ function corruptedPair(
   category: string,
 ): PreferencePair | undefined {
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-    const { prompt, answer } = random.pick(exchanges);
-    const other = random.pick(exchanges).answer;
+    const exchange = random.pick(exchanges);
+    const { prompt, answer } = exchange;
+    const other =
+      category === 'wrong' ? similarAnswer(random, exchanges, exchange) : random.pick(exchanges).answer;
     const rejected = CORRUPTIONS[category](random, answer, other);
     if (rejected !== answer && rejected !== '' && other !== answer)
       return { prompt, chosen: answer, rejected, category };
   }
   return undefined;
+}
+
+/** So many questions are drawn to find one that sounds much like another. */
+const CANDIDATES = 40;
+
+/** What is answered to the question most like this one, of some that are drawn; not what says much the same as its answer. */
+function similarAnswer(random: Random, exchanges: readonly Exchange[], { prompt, answer }: Exchange): string {
+  const question = (of: readonly Message[]): string => of[of.length - 1].content;
+  const drawn = Array.from({ length: CANDIDATES }, () => random.pick(exchanges));
+  const likeness = (each: Exchange): number =>
+    overlap(each.answer, answer) > 0.5 ? -1 : overlap(question(prompt), question(each.prompt));
+  return drawn.reduce((best, each) => (likeness(each) > likeness(best) ? each : best)).answer;
+}
+
+/** The share of the pairs of neighbouring characters of `a` that are in `b` too. */
+function overlap(a: string, b: string): number {
+  const pairs = Array.from({ length: a.length - 1 }, (_, i) => a.slice(i, i + 2));
+  return pairs.filter((pair) => b.includes(pair)).length / Math.max(1, pairs.length);
 }
 
 /** The last answer of each conversation, and what was said before it; conversations that begin with it are left out. */
