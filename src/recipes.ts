@@ -72,8 +72,8 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
       rlvf: { iterations: 10, questions: 8, groupSize: 4, epochs: 1, batchSize: 2, learningRate: 5e-4 },
     },
     pretrain: { epochs: 1, batchSize: 16, learningRate: 3e-3, warmupSteps: 10, generatedDocuments: 100 },
-    sft: { epochs: 3, batchSize: 16, learningRate: 3e-3, generatedTasks: 600, shortAnswers: 0.4 },
-    reward: { epochs: 2, batchSize: 16, learningRate: 1e-3, generatedPairs: 240 },
+    sft: { epochs: 3, batchSize: 16, learningRate: 3e-3, generatedTasks: 200, shortAnswers: 0.4 },
+    reward: { epochs: 2, batchSize: 16, learningRate: 1e-3, generatedPairs: 180 },
     rlhf: {
       ...RLHF,
       criticWarmup: 64,
