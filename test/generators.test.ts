@@ -14,6 +14,8 @@ import { UserError } from '../src/errors.ts';
 import { VERDICTS, verifierFor } from '../src/verifiers.ts';
 
 const SPLITS = ['train', 'heldOut'] as const;
+const drillsNamed = (name: string) =>
+  generateDrills({ count: 600, seed: 1 }).filter(({ prompt }) => prompt.startsWith(name));
 const sample = (split: 'train' | 'heldOut', type: 'math' | 'logic', count = 3000, seed = 7) =>
   generateTasks({ count, seed, split, types: [type] });
 
@@ -372,9 +374,7 @@ describe('logic', () => {
   });
 
   it('drills the likeness of words', () => {
-    const drills = generateDrills({ count: 600, seed: 1 }).filter(({ prompt }) =>
-      prompt.startsWith('比一比'),
-    );
+    const drills = drillsNamed('比一比');
     expect(drills.length).toBe(100);
     const steps = drills.flatMap(({ answer }) => answer.slice(0, -1).split('，'));
     const same = steps.filter((step) => /^(.+)和\1相同$/.test(step));
@@ -386,9 +386,7 @@ describe('logic', () => {
   });
 
   it('drills the order of two, told from either end', () => {
-    const drills = generateDrills({ count: 600, seed: 1 }).filter(({ prompt }) =>
-      prompt.startsWith('排一排：'),
-    );
+    const drills = drillsNamed('排一排：');
     expect(drills.length).toBe(100);
     let turned = 0;
     let count = 0;
@@ -412,9 +410,7 @@ describe('logic', () => {
   });
 
   it('drills what facts say of a thing, or that they say nothing', () => {
-    const drills = generateDrills({ count: 600, seed: 1 }).filter(({ prompt }) =>
-      prompt.startsWith('找一找：'),
-    );
+    const drills = drillsNamed('找一找：');
     expect(drills.length).toBe(200);
     let nothing = 0;
     let count = 0;

@@ -19,6 +19,7 @@ import { countParameters, initializeParameters } from '../nn/parameters.ts';
 import { checkPair } from '../stages/distill.ts';
 import { foldSeed } from '../tensor/index.ts';
 import { openRuntime } from './device.ts';
+import { addDeviceOptions } from './device-options.ts';
 import { choice, createCommand, integer, number, parseCommand, runCommand } from './options.ts';
 import { addRunOptions, type RunFlags } from './run-options.ts';
 import { withProgress } from './stage-progress.ts';
@@ -202,7 +203,7 @@ function createDistillCommand() {
       en: 'do not train the baseline (the same student, data and steps on the hard labels alone)',
     }),
   );
-  return addRunOptions(command);
+  return addDeviceOptions(addRunOptions(command));
 }
 
 await runCommand(async () => {

@@ -1,13 +1,13 @@
 /** @file `npm run doctor`: whether this machine is fit for training, and how to mend what is not. */
 
-import { availableParallelism } from 'node:os';
 import { DEFAULT_FOLDER } from '../checkpoint.ts';
 import { formatDuration, table } from '../format-text.ts';
 import { text } from '../i18n.ts';
 import { STAGE_NAMES, STAGES } from '../stages/stage.ts';
+import { addThreadsOption } from './device-options.ts';
 import { type Diagnosis, diagnose } from './diagnosis.ts';
 import { gigabytes } from './memory.ts';
-import { createCommand, integer, parseCommand, runCommand } from './options.ts';
+import { createCommand, parseCommand, runCommand } from './options.ts';
 
 function show(found: Diagnosis): void {
   const { node, onnxRuntime, runtime, threads, cores, gflops, freeMemoryBytes, folder, freeDiskBytes } =
@@ -49,13 +49,8 @@ await runCommand(async () => {
     en: 'Check whether this machine is fit for training: runtime, speed, memory, disk, and estimates for each size.',
   })
     .option('--json', text({ zh: '只打印一行 JSON', en: 'print one line of JSON' }))
-    .option('--out <dir>', text({ zh: '检查点文件夹', en: 'folder for checkpoints' }), DEFAULT_FOLDER)
-    .option(
-      '--threads <n>',
-      text({ zh: '线程数', en: 'number of threads' }),
-      integer({ min: 1, max: 256 }),
-      availableParallelism(),
-    );
+    .option('--out <dir>', text({ zh: '检查点文件夹', en: 'folder for checkpoints' }), DEFAULT_FOLDER);
+  addThreadsOption(command);
   const { json, ...options } = await parseCommand<{ json?: boolean; out: string; threads: number }>(command);
   const found = await diagnose(options);
   if (json) console.log(JSON.stringify(found));

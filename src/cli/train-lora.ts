@@ -14,6 +14,7 @@ import { runLora } from '../lora-run.ts';
 import { countParameters } from '../nn/parameters.ts';
 import { applyLora, mergeLora, TARGET_MODULES, type TargetModule } from '../stages/lora.ts';
 import { openRuntime } from './device.ts';
+import { addDeviceOption, addThreadsOption } from './device-options.ts';
 import { choice, createCommand, integer, number, parseCommand, runCommand } from './options.ts';
 import { addFillOption } from './placeholders.ts';
 import { addRunOptions, type RunFlags } from './run-options.ts';
@@ -135,7 +136,7 @@ function createTrainLoraCommand() {
     { zh: '训练时把冻结的线性层压成 int8', en: 'keep the frozen linear layers in int8 while training' },
     choice(['int8']),
   );
-  return addRunOptions(command);
+  return addDeviceOption(addThreadsOption(addRunOptions(command)));
 }
 
 const DEFAULT_TARGETS: readonly TargetModule[] = ['c_attn', 'c_proj'];

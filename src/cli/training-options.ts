@@ -15,6 +15,7 @@ import {
   type RlvfAlgorithm,
 } from '../recipes.ts';
 import { STAGE_NAMES, STAGES } from '../stages/stage.ts';
+import { addDeviceOption, addThreadsOption } from './device-options.ts';
 import { choice, choices, collect, integer, number } from './options.ts';
 import { addFillOption } from './placeholders.ts';
 import { addRunOptions, type RunFlags } from './run-options.ts';
@@ -217,5 +218,5 @@ export function addTrainingOptions(command: Command): Command {
     [],
   );
   option('--out <dir>', { zh: '检查点文件夹', en: 'folder for checkpoints' }, String, DEFAULT_FOLDER);
-  return addRunOptions(command);
+  return addDeviceOption(addThreadsOption(addRunOptions(command)));
 }

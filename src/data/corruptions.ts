@@ -109,7 +109,8 @@ function similarAnswer(random: Random, exchanges: readonly Exchange[], { prompt,
   const drawn = Array.from({ length: CANDIDATES }, () => random.pick(exchanges));
   const likeness = (each: Exchange): number =>
     overlap(each.answer, answer) > 0.5 ? -1 : overlap(question(prompt), question(each.prompt));
-  return drawn.reduce((best, each) => (likeness(each) > likeness(best) ? each : best)).answer;
+  const scored = drawn.map((each) => ({ answer: each.answer, score: likeness(each) }));
+  return scored.reduce((best, each) => (each.score > best.score ? each : best)).answer;
 }
 
 /** The share of the pairs of neighbouring characters of `a` that are in `b` too. */
