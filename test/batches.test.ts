@@ -1,6 +1,6 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { epochOrder, planBatches } from '../src/data/batches.ts';
+import { fc } from './support/property.ts';
 
 const sorted = (rows: readonly number[]): number[] => [...rows].sort((a, b) => a - b);
 

@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
   type Message,
@@ -9,6 +8,7 @@ import {
 } from '../src/chat-format.ts';
 import { UserError } from '../src/errors.ts';
 import { SPECIAL, Tokenizer } from '../src/tokenizer.ts';
+import { fc } from './support/property.ts';
 
 const tokenizer = Tokenizer.train(
   [

@@ -1,5 +1,4 @@
 import { readFileSync } from 'node:fs';
-import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { conversations } from '../src/data/datasets.ts';
 import { parseConversations, parsePreferences } from '../src/data/formats.ts';
@@ -19,6 +18,7 @@ import { createRandom } from '../src/tensor/index.ts';
 import { SPECIAL } from '../src/tokenizer.ts';
 import { distinct, repetition } from '../src/variety.ts';
 import { expectClose } from './support/close.ts';
+import { fc } from './support/property.ts';
 
 describe('the n-gram model', () => {
   const [S, a, b, c] = [0, 1, 2, 3];

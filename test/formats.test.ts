@@ -1,8 +1,8 @@
-import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
 import { parseConversations, parsePreferences, parsePretrain, parseTasks } from '../src/data/formats.ts';
 import { UserError } from '../src/errors.ts';
 import { setLanguage } from '../src/i18n.ts';
+import { fc } from './support/property.ts';
 
 afterEach(() => setLanguage('en'));
 

@@ -3,7 +3,6 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { saveCheckpoint } from '../src/checkpoint.ts';
 import { openRuntime } from '../src/cli/device.ts';
@@ -28,6 +27,7 @@ import { createRandom } from '../src/tensor/index.ts';
 import { createNodeRuntime } from '../src/tensor/runtime/node.ts';
 import { SPECIAL } from '../src/tokenizer.ts';
 import { runHere } from './support/command.ts';
+import { fc } from './support/property.ts';
 import { scriptedDecoder, tinyCheckpoint } from './support/writer.ts';
 
 const checkpoint = tinyCheckpoint();

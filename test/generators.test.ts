@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
   arithmeticLine,
@@ -12,6 +11,7 @@ import {
 } from '../src/data/generators.ts';
 import { UserError } from '../src/errors.ts';
 import { VERDICTS, verifierFor } from '../src/verifiers.ts';
+import { fc } from './support/property.ts';
 
 const SPLITS = ['train', 'heldOut'] as const;
 const drillsNamed = (name: string) =>

@@ -1,8 +1,8 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Rendered } from '../src/chat-format.ts';
 import { countRows, cutRows, packConversations, packDocuments, stackRows } from '../src/data/pack.ts';
 import { UserError } from '../src/errors.ts';
+import { fc } from './support/property.ts';
 
 const EOS = 3;
 

@@ -1,6 +1,5 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { saveCheckpoint } from '../src/checkpoint.ts';
 import { createDecoder } from '../src/decoder.ts';
@@ -11,6 +10,7 @@ import { createNodeRuntime } from '../src/tensor/runtime/node.ts';
 import { SPECIAL } from '../src/tokenizer.ts';
 import { expectClose } from './support/close.ts';
 import { runHere } from './support/command.ts';
+import { fc } from './support/property.ts';
 import { CONFIG, DOCUMENTS, freshWeights, tokenizer, withFolder } from './support/tiny.ts';
 
 let runtime: Runtime;

@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { groupAdvantages, sortGroups } from '../src/stages/groups.ts';
 import {
@@ -17,6 +16,7 @@ import {
 import { gradients, interpret, type Tensor, tensor, trace } from '../src/tensor/index.ts';
 import { distinct } from '../src/variety.ts';
 import { expectClose } from './support/close.ts';
+import { fc } from './support/property.ts';
 
 const numbers = fc.double({ min: -100, max: 100, noNaN: true });
 

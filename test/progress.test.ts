@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import { afterEach, expect, test } from 'vitest';
 import { createProgress } from '../src/cli/progress.ts';
 import {
@@ -10,6 +9,7 @@ import {
   truncateToWidth,
 } from '../src/format-text.ts';
 import { setLanguage } from '../src/i18n.ts';
+import { fc } from './support/property.ts';
 
 afterEach(() => setLanguage('en'));
 

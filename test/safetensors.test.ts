@@ -1,8 +1,8 @@
-import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { UserError } from '../src/errors.ts';
 import { assertFinite, decodeSafetensors, encodeSafetensors } from '../src/safetensors.ts';
 import type { NdArray } from '../src/tensor/ndarray.ts';
+import { fc } from './support/property.ts';
 
 const f32 = (shape: number[], values: number[]): NdArray => ({
   dtype: 'float32',

@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { UserError } from '../src/errors.ts';
 import {
@@ -24,6 +23,7 @@ import {
 } from '../src/sampling.ts';
 import { createRandom } from '../src/tensor/index.ts';
 import { expectClose } from './support/close.ts';
+import { fc } from './support/property.ts';
 
 const NONE = Number.NEGATIVE_INFINITY;
 const scores = (...values: number[]): Float32Array => Float32Array.from(values);

@@ -430,6 +430,7 @@ describe('mistakes are told as OpenAI tells them', () => {
       'messages[0].content',
     ],
     ['a misspelt option', { ...chat, temprature: 1 }, 400, 'temprature'],
+    ['an option over two lines', { ...chat, 'top\np': 1 }, 400, 'top\np'],
     ['tools', { ...chat, tools: [] }, 400, 'tools'],
     ['temperature below', { ...chat, temperature: -1 }, 400, 'temperature'],
     ['temperature above', { ...chat, temperature: 2.1 }, 400, 'temperature'],

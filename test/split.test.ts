@@ -1,6 +1,6 @@
-import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { hashText, splitHeldOut } from '../src/data/split.ts';
+import { fc } from './support/property.ts';
 
 const split = (records: readonly string[], fraction = 0.1) =>
   splitHeldOut(records, { fraction, key: (each) => each });

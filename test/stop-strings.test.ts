@@ -1,7 +1,7 @@
-import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { UserError } from '../src/errors.ts';
 import { checkStops, createStopFilter } from '../src/stop-strings.ts';
+import { fc } from './support/property.ts';
 
 /** What is shown after each piece, and at the end. */
 function shown(stops: readonly string[], pieces: readonly string[]): string[] {

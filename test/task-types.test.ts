@@ -1,6 +1,5 @@
 /** The generated types beyond math and logic: true answers, kept apart by the fact that they ask about. */
 
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { exerciseConversations, verifiableTasks } from '../src/data/datasets.ts';
 import {
@@ -13,6 +12,7 @@ import {
 } from '../src/data/generators.ts';
 import { createRandom } from '../src/tensor/random.ts';
 import { VERIFIERS, verifierFor } from '../src/verifiers.ts';
+import { fc } from './support/property.ts';
 
 const NEW_TYPES = TASK_TYPES.filter((type) => !DEFAULT_TASK_TYPES.includes(type));
 const SPLITS = ['train', 'heldOut'] as const;

@@ -1,9 +1,9 @@
 /** The verifiers of the types beyond math and logic: what they accept, what they refuse, and how one might cheat. */
 
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { UserError } from '../src/errors.ts';
 import { VERIFIERS, verifierFor } from '../src/verifiers.ts';
+import { fc } from './support/property.ts';
 
 interface Table {
   readonly expected: string;

@@ -3,7 +3,6 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { benchTokenizer } from '../bench/tokenizer.ts';
 import { renderConversation, showMask } from '../src/chat-format.ts';
@@ -14,6 +13,7 @@ import { preTokenize } from '../src/tokenizer/pre-tokenize.ts';
 import { displayBytes } from '../src/tokenizer/vocabulary.ts';
 import { SPECIAL, SPECIAL_TOKENS, Tokenizer } from '../src/tokenizer.ts';
 import { runHere } from './support/command.ts';
+import { fc } from './support/property.ts';
 
 const fixture = (name: string): string =>
   readFileSync(new URL(`fixtures/tokenizer/${name}`, import.meta.url), 'utf8');

@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { UserError } from '../src/errors.ts';
 import {
@@ -12,6 +11,7 @@ import {
   verifierFor,
   WRONG_REWARD,
 } from '../src/verifiers.ts';
+import { fc } from './support/property.ts';
 
 describe('mathVerifier', () => {
   it.each([

@@ -1,7 +1,7 @@
-import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { wrappedTable, wrapToWidth } from '../src/cli/wrap.ts';
 import { displayWidth } from '../src/format-text.ts';
+import { fc } from './support/property.ts';
 
 describe('wrapping', () => {
   test('by hand', () => {

@@ -11,18 +11,22 @@ export interface ApiErrorDetails {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-/** What the client is told; `message` is one sentence that names the fix. */
+/** What the client is told; `message` is one sentence that names the fix, with what it quotes of the request on one line. */
 export class ApiError extends Error {
   readonly status: number;
   readonly details: ApiErrorDetails;
 
   constructor(status: number, message: Text, details: ApiErrorDetails = {}) {
-    super(text(message));
+    super(escapeControls(text(message)));
     this.name = 'ApiError';
     this.status = status;
     this.details = details;
   }
 }
+
+/** Line breaks and the like as JSON writes them: `\n`, `\u0000`. */
+const escapeControls = (message: string): string =>
+  message.replace(/\p{Cc}/gu, (control) => JSON.stringify(control).slice(1, -1));
 
 /** A mistake of the client in a field of its request. */
 export function badRequest(param: string | undefined, message: Text, code?: string): ApiError {
