@@ -118,7 +118,7 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
       generatedTasks: 4000,
       shortAnswers: 0.4,
     },
-    reward: { epochs: 2, batchSize: 16, learningRate: 2e-4, generatedPairs: 1200 },
+    reward: { epochs: 3, batchSize: 16, learningRate: 2e-4, generatedPairs: 1200 },
     rlhf: {
       ...RLHF,
       episodes: 1024,

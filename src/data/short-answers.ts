@@ -9,13 +9,15 @@ import { createRandom, foldSeed } from '../tensor/random.ts';
 
 /** Clauses that say nothing without the next, as do those before a colon: 春节时，……; 听你这么说，……。 */
 const INCOMPLETE = /(时|时候|前|后|说|看|想|如果.*|的话)$/;
+/** A clause of fewer characters answers nothing by itself: 不是, 会的, 好的. */
+const SHORTEST = 3;
 /** Advice on which a life may hang. */
 const VITAL = /热线|急救|报警|医院|医生/;
 
-/** The first clause of an answer, as a sentence; undefined where nothing comes after it or nothing may be left out. */
+/** The first clause of an answer, as a sentence; undefined where it says too little, or nothing may be left out. */
 export function shortAnswer(answer: string): string | undefined {
   const [, clause, mark, rest] = /^([^，。！？；：\n]+)([，。！？；])(.+)$/s.exec(answer) ?? [];
-  if (!rest || INCOMPLETE.test(clause) || VITAL.test(answer)) return undefined;
+  if (!rest || clause.length < SHORTEST || INCOMPLETE.test(clause) || VITAL.test(answer)) return undefined;
   return `${clause}${/[！？]/.test(mark) ? mark : '。'}`;
 }
 
