@@ -7,7 +7,7 @@
  */
 
 import type { ModelConfig } from './config.ts';
-import { paddedLength } from './decoder.ts';
+import { paddedLength } from './kv-cache.ts';
 import { GPT } from './model.ts';
 import { bindParameters } from './nn/parameters.ts';
 import { type Executable, matmul, type NdArray, type Runtime, trace } from './tensor/index.ts';

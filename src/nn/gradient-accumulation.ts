@@ -14,11 +14,11 @@
  * takes the step; where the batch is one part, it is the ordinary step of `train-step.ts`.
  */
 
-import { type Graph, gradients, type NdArray, type Spec, scalar, trace } from '../tensor/index.ts';
+import { type Graph, gradients, type NdArray, type Spec, scalar, trace, zerosOf } from '../tensor/index.ts';
 import { locateBreakdown } from './breakdown.ts';
 import { prefixed, unprefixed } from './names.ts';
 import { ADAMW_DEFAULTS } from './optimizer.ts';
-import { createStateBuffers, emptyArray, updateInputs } from './train-state.ts';
+import { createStateBuffers, updateInputs } from './train-state.ts';
 import {
   type Batch,
   canBeTaken,
@@ -103,7 +103,10 @@ async function accumulate({
   const buffers = createStateBuffers(state, matrices);
   const zeros = (): Record<string, NdArray> =>
     Object.fromEntries(
-      Object.entries(state.weights).map(([name, spec]) => [`sum:${name}`, emptyArray(spec)]),
+      Object.entries(state.weights).map(([name, spec]) => [
+        `sum:${name}`,
+        zerosOf(spec.dtype, ...spec.shape),
+      ]),
     );
   // An output must not be one of the inputs: the sums, too, are read here and written there.
   let sums = zeros();

@@ -1,6 +1,6 @@
 /** @file What training carries from step to step: the weights, and what the optimiser keeps for each of them. */
 
-import { allocate, type NdArray, type Spec, scalar, sizeOf } from '../tensor/index.ts';
+import { type NdArray, type Spec, scalar, zerosOf } from '../tensor/index.ts';
 import type { MuonMatrices } from './muon.ts';
 import type { AdamWOptions } from './optimizer.ts';
 
@@ -21,9 +21,7 @@ export function createTrainState(
   matrices: MuonMatrices = {},
 ): TrainState {
   const zeros = (names: readonly string[]): Record<string, NdArray> =>
-    Object.fromEntries(
-      names.map((name) => [name, emptyArray({ dtype: 'float32', shape: weights[name].shape })]),
-    );
+    Object.fromEntries(names.map((name) => [name, zerosOf('float32', ...weights[name].shape)]));
   const names = Object.keys(weights);
   const variances = zeros(names.filter((name) => !(name in matrices)));
   return { weights: { ...weights }, means: zeros(names), variances, step: 0 };
@@ -83,7 +81,9 @@ export interface StateBuffers {
 export function createStateBuffers(state: TrainState, matrices: MuonMatrices): StateBuffers {
   const parts = stateParts(Object.keys(state.weights), matrices);
   let current = Object.fromEntries(parts.map(({ key, kind, name }) => [key, copyArray(state[kind][name])]));
-  let next = Object.fromEntries(Object.entries(current).map(([key, array]) => [key, emptyArray(array)]));
+  let next = Object.fromEntries(
+    Object.entries(current).map(([key, array]) => [key, zerosOf(array.dtype, ...array.shape)]),
+  );
   let steps = state.step;
   return {
     get state() {
@@ -110,10 +110,6 @@ export function createStateBuffers(state: TrainState, matrices: MuonMatrices): S
       steps++;
     },
   };
-}
-
-export function emptyArray({ dtype, shape }: Spec): NdArray {
-  return { dtype, shape, data: allocate(dtype, sizeOf(shape)) };
 }
 
 export function copyArrays(arrays: Readonly<Record<string, NdArray>>): Record<string, NdArray> {

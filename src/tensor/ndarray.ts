@@ -38,3 +38,8 @@ export function allocate(dtype: DType, size: number): TypedArray {
       return new Uint8Array(size);
   }
 }
+
+/** An array of zeros. */
+export function zerosOf(dtype: DType, ...shape: number[]): NdArray {
+  return { dtype, shape, data: allocate(dtype, sizeOf(shape)) };
+}
