@@ -144,16 +144,15 @@ export async function createDecoder(options: DecoderOptions): Promise<SharedDeco
   /** Read prompts into the sequences from `first` on; returns the logits `[n, V]`. */
   const read = async (prompts: readonly ArrayLike<number>[], first: number): Promise<Float32Array[]> => {
     const n = prompts.length;
-    const longest = Math.max(...prompts.map(({ length }) => length));
-    const T = paddedLength(longest, SMALLEST_PROMPT, config.contextLength);
+    const lengths = prompts.map(({ length }) => length);
+    const T = paddedLength(Math.max(...lengths), SMALLEST_PROMPT, config.contextLength);
     const tokens = zerosOf('int32', n, T);
     const last = zerosOf('int32', n);
     prompts.forEach((prompt, b) => {
       (tokens.data as Int32Array).set(prompt, b * T);
-      last.data[b] = b * T + prompt.length - 1;
+      last.data[b] = b * T + lengths[b] - 1;
     });
     const outputs = await (await prefillFor(n, T)).run({ tokens, last });
-    const lengths = prompts.map(({ length }) => length);
     cache.fill(first, lengths, outputs);
     return rowsOf(outputs['logits']);
   };

@@ -71,9 +71,9 @@ export class KvCache {
    * Start sequences over, from `first` on: with so many of the rows `new_keys0` `[n, G, T, D]`, `new_values0`, ... as
    * their lengths say.
    */
-  fill(first: number, lengths: ArrayLike<number>, rows: Readonly<Record<string, NdArray>>): void {
+  fill(first: number, lengths: readonly number[], rows: Readonly<Record<string, NdArray>>): void {
     this.lengths.fill(0, first, first + lengths.length);
-    this.fit(Math.max(...Array.from(lengths), ...this.lengths));
+    this.fit(Math.max(...lengths, ...this.lengths));
     this.lengths.set(lengths, first);
     for (const name of this.names) {
       this.copyRows(this.current!, name, rows[newRow(name)], {
