@@ -43,6 +43,8 @@ export interface Recipe {
 
 const USUAL = { rlhfAlgorithm: RLHF_ALGORITHMS[0], rlvfAlgorithm: RLVF_ALGORITHMS[0] };
 
+const REWARD = { rehearsalCoefficient: 0.5 };
+
 /** DAPO's clip-higher (Yu et al. 2025). */
 const GRPO = { epochs: 2, clipLow: 0.2, clipHigh: 0.28 };
 
@@ -73,7 +75,7 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
     },
     pretrain: { epochs: 1, batchSize: 16, learningRate: 3e-3, warmupSteps: 10, generatedDocuments: 100 },
     sft: { epochs: 3, batchSize: 16, learningRate: 3e-3, generatedTasks: 200, shortAnswers: 0.4 },
-    reward: { epochs: 2, batchSize: 16, learningRate: 1e-3, generatedPairs: 180 },
+    reward: { epochs: 2, batchSize: 16, learningRate: 1e-3, generatedPairs: 180, ...REWARD },
     rlhf: {
       ...RLHF,
       criticWarmup: 64,
@@ -118,7 +120,7 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
       generatedTasks: 4000,
       shortAnswers: 0.4,
     },
-    reward: { epochs: 3, batchSize: 16, learningRate: 2e-4, generatedPairs: 1200 },
+    reward: { epochs: 3, batchSize: 16, learningRate: 2e-4, generatedPairs: 1200, ...REWARD },
     rlhf: {
       ...RLHF,
       episodes: 1024,
@@ -149,7 +151,7 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
     },
     pretrain: { epochs: 8, batchSize: 16, learningRate: 8e-4, warmupSteps: 50, generatedDocuments: 600 },
     sft: { epochs: 10, batchSize: 16, learningRate: 3e-4, generatedTasks: 1500, shortAnswers: 0.4 },
-    reward: { epochs: 2, batchSize: 16, learningRate: 5e-5, generatedPairs: 1200 },
+    reward: { epochs: 2, batchSize: 16, learningRate: 5e-5, generatedPairs: 1200, ...REWARD },
     rlhf: {
       ...RLHF,
       episodes: 960,

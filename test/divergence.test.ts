@@ -149,7 +149,7 @@ const RUNS: Readonly<Record<string, (context: StageContext, learningRate: number
         context,
         freshWeights(),
         { pairs: PAIRS, heldOut: [] },
-        { epochs: 2, batchSize: 8, learningRate },
+        { epochs: 2, batchSize: 8, learningRate, rehearsalCoefficient: 0.5 },
       ),
     'rlhf by ppo': (context, learningRate) =>
       trainRlhf(context, chatWeights, likesOne(), PROMPTS, { ...RLHF, learningRate }),

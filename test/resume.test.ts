@@ -97,7 +97,12 @@ const RUNS: Readonly<Record<string, Run>> = {
   sft: fineTuneWith('adamw'),
   'sft with Muon': fineTuneWith('muon'),
   reward: (context) =>
-    trainRewardModel(context, freshWeights(), PAIR_DATA, { epochs: 2, batchSize: 8, learningRate: 1e-2 }),
+    trainRewardModel(context, freshWeights(), PAIR_DATA, {
+      epochs: 2,
+      batchSize: 8,
+      learningRate: 1e-2,
+      rehearsalCoefficient: 0.5,
+    }),
   'rlhf by ppo': (context) =>
     trainRlhf(context, chatWeights, rewardWeights(), PROMPTS, { ...RLHF, episodes: 40 }),
   'rlhf by dpo': (context) => trainDpo(context, chatWeights, PAIR_DATA, DPO),

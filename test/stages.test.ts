@@ -319,7 +319,7 @@ describe('supervised fine-tuning', () => {
 });
 
 describe('the reward model', () => {
-  const OPTIONS = { epochs: 6, batchSize: 8, learningRate: 1e-2 };
+  const OPTIONS = { epochs: 6, batchSize: 8, learningRate: 1e-2, rehearsalCoefficient: 0 };
 
   it('learns which answers are better: loss down, held-out accuracy and margin up', async () => {
     const context = contextFor(runtime);
@@ -331,6 +331,34 @@ describe('the reward model', () => {
     const [accuracy, margin] = evaluations;
     expect(accuracy.after).toBe(1);
     expect(margin.after).toBeGreaterThan(margin.before! + 1);
+    expect(figures(context, 'accuracy').at(-1)).toBe(1);
+  });
+
+  it('rehearses the chosen answers, and only them', async () => {
+    const data = { pairs: PAIRS.slice(0, 32), heldOut: [] };
+    const languageLoss = async (
+      weights: Record<string, NdArray>,
+      side: 'chosen' | 'rejected',
+    ): Promise<number> => {
+      const parameters = bindParameters(weights);
+      const conversations = data.pairs.map((pair) => [
+        ...pair.prompt,
+        { role: 'assistant' as const, content: pair[side] },
+      ]);
+      return (await evaluateSft({ runtime, config: CONFIG, tokenizer, parameters, conversations }))!;
+    };
+    const context = contextFor(runtime);
+    const { weights } = await trainRewardModel(context, freshWeights(), data, {
+      ...OPTIONS,
+      epochs: 80,
+      batchSize: 32,
+      rehearsalCoefficient: 0.5,
+    });
+    const [first] = figures(context, 'rehearsalLoss');
+    // All pairs are in the batch, and all answers are equally long: it is the loss of fine-tuning.
+    expect(first).toBeCloseTo(await languageLoss(freshWeights(), 'chosen'), 4);
+    expect(await languageLoss(weights, 'chosen')).toBeLessThan(first / 2);
+    expect(await languageLoss(weights, 'rejected')).toBeGreaterThan(first / 2);
     expect(figures(context, 'accuracy').at(-1)).toBe(1);
   });
 
@@ -727,7 +755,7 @@ describe('a loss that is no number', () => {
 
   it('ends the reward model', async () => {
     const data = { pairs: PAIRS, heldOut: PAIRS.slice(0, 2) };
-    const options = { epochs: 3, batchSize: 8, learningRate: 1e30 };
+    const options = { epochs: 3, batchSize: 8, learningRate: 1e30, rehearsalCoefficient: 0 };
     const run = trainRewardModel(contextFor(runtime), freshWeights(), data, options);
     await expect(run).rejects.toThrow(/step \d+ of stage reward.*(loss|gradientNorm).*(NaN|Infinity).*--lr/);
   });

@@ -5,9 +5,12 @@
  *     npm run train -- --skip-pretrain --skip-sft --skip-rlhf --skip-rlvf
  *
  * The body is the SFT model; in place of the vocabulary it has one number, read at the last token of the conversation,
- * when the whole answer has been seen. The loss is Bradley-Terry: `-log σ(r_chosen - r_rejected)`.
+ * when the whole answer has been seen. The loss is Bradley-Terry: `-log σ(r_chosen - r_rejected)`. So few pairs would
+ * make the body forget what it knows of language and of the world, which is what tells a right answer from a wrong one:
+ * beside it, the body rehearses the chosen answers as a language model (Yang et al. 2024, "Regularizing Hidden States
+ * Enables Learning Generalizable Reward Model for LLMs").
  *
- * Legend: N pairs a batch, B = 2N sequences, T length, C channels.
+ * Legend: N pairs a batch, B = 2N sequences, T length, C channels, V vocabulary.
  */
 
 import type { ModelConfig } from '../config.ts';
@@ -19,10 +22,11 @@ import { Linear } from '../nn/layers.ts';
 import { logSigmoid } from '../nn/losses.ts';
 import { learningRateAt } from '../nn/optimizer.ts';
 import { bindParameters, initializeParameters, listParameters, type Parameters } from '../nn/parameters.ts';
-import { createTrainState, type LossFunction } from '../nn/train-step.ts';
+import { createTrainState, type LossAndMetrics, type LossFunction } from '../nn/train-step.ts';
 import {
   cast,
   createRandom,
+  crossEntropy,
   foldSeed,
   gather,
   greater,
@@ -51,6 +55,8 @@ export interface RewardOptions {
   /** Pairs that are computed at a time; a divisor of the batch, and all of it where not given. */
   readonly microBatchSize?: number;
   readonly learningRate: number;
+  /** Weight of the language model's loss on the chosen answers; 0 does without. */
+  readonly rehearsalCoefficient: number;
 }
 
 export interface RewardData extends PairData {
@@ -72,9 +78,13 @@ export class RewardModel {
 
   /** Rewards `[B]` of token ids `[B, T]`, read at flat positions `last [B]` (row · T + index of the last real token). */
   forward(ids: Tensor, last: Tensor): Tensor {
-    const [B, T] = ids.shape;
-    const { hidden } = this.body.forward(ids);
-    return this.head.forward(gather(hidden.reshape([B * T, hidden.shape[2]]), last)).reshape([B]);
+    return this.read(this.body.forward(ids).hidden, last);
+  }
+
+  /** The same from the body's hidden states `[B, T, C]`. */
+  read(hidden: Tensor, last: Tensor): Tensor {
+    const [B, T, C] = hidden.shape;
+    return this.head.forward(gather(hidden.reshape([B * T, C]), last)).reshape([B]);
   }
 
   /** The same number read at every token, `[B, T]`: what a critic is made of. */
@@ -101,12 +111,27 @@ export function bradleyTerryLoss(rewards: Tensor): { loss: Tensor; accuracy: Ten
   };
 }
 
-export function rewardLoss(config: ModelConfig): LossFunction {
-  return (weights, { ids, last }) => {
-    const { loss, accuracy, margin } = bradleyTerryLoss(
-      new RewardModel(bindParameters(weights), config).forward(ids, last),
-    );
-    return { loss, metrics: { accuracy, margin } };
+/**
+ * The loss of N pairs: Bradley-Terry, and `rehearsalCoefficient` times the mean cross entropy of the chosen answers. Each
+ * answer counts the same there, whatever its length, so that micro-batches of pairs add up to the batch.
+ */
+export function rewardLoss(config: ModelConfig, rehearsalCoefficient: number): LossFunction {
+  return (weights, { ids, last, targets, share }): LossAndMetrics => {
+    const model = new RewardModel(bindParameters(weights), config);
+    const { hidden } = model.body.forward(ids);
+    const { loss, accuracy, margin } = bradleyTerryLoss(model.read(hidden, last));
+    if (rehearsalCoefficient === 0) return { loss, metrics: { accuracy, margin } };
+    const [N, T] = targets.shape;
+    const [chosen] = split(hidden, [N, N], 0);
+    const { losses } = crossEntropy(model.body.logits(chosen), targets.reshape([N * T]));
+    const rehearsalLoss = losses
+      .mul(share.reshape([N * T]))
+      .sum()
+      .div(N);
+    return {
+      loss: loss.add(rehearsalLoss.mul(rehearsalCoefficient)),
+      metrics: { accuracy, margin, rehearsalLoss },
+    };
   };
 }
 
@@ -142,16 +167,19 @@ export async function trainRewardModel(
     ? (io.resumed.state['before'] as RewardEvaluation | undefined)
     : await evaluateRewardModel({ runtime, config, weights: state.weights, pairs: heldOut });
   const parts = countParts(N, options.microBatchSize, STAGE_NAMES.reward);
-  const batch = rewardBatchSpec(N / parts, T);
-  const trainer = await createAccumulatingTrainer({ runtime, loss: rewardLoss(config), batch, parts, state });
+  const trainer = await createAccumulatingTrainer({
+    runtime,
+    loss: rewardLoss(config, options.rehearsalCoefficient),
+    batch: pairBatchSpec(N / parts, T),
+    parts,
+    state,
+  });
 
   for (let step = state.step; step < totalSteps; step++) {
     const { rows } = batches.at(step);
     const lr = learningRateAt(step, schedule);
     const result = await trainer.step(
-      splitRows(rows, parts).map((some) =>
-        rewardBatch([...some.map((pair) => pair.chosen), ...some.map((pair) => pair.rejected)], T),
-      ),
+      splitRows(rows, parts).map((some) => pairBatch(some, T)),
       lr,
     );
     checkStep('reward', step + 1, result);
@@ -249,8 +277,32 @@ export async function createScorer(options: {
 }
 
 /** The shapes of a batch of N pairs of at most T tokens. */
-export function rewardBatchSpec(N: number, T: number): Record<'ids' | 'last', Spec> {
-  return { ids: { dtype: 'int32', shape: [2 * N, T] }, last: { dtype: 'int32', shape: [2 * N] } };
+export function pairBatchSpec(N: number, T: number): Record<'ids' | 'last' | 'targets' | 'share', Spec> {
+  return {
+    ids: { dtype: 'int32', shape: [2 * N, T] },
+    last: { dtype: 'int32', shape: [2 * N] },
+    targets: { dtype: 'int32', shape: [N, T] },
+    share: { dtype: 'float32', shape: [N, T] },
+  };
+}
+
+/**
+ * The chosen conversations above the rejected ones. `targets` are the next tokens of the chosen, and `share` is 1/n at the
+ * n of them that are the answer's, else 0.
+ */
+function pairBatch(pairs: readonly RenderedPair[], T: number): Record<string, NdArray> {
+  const N = pairs.length;
+  const targets = new Int32Array(N * T);
+  const share = new Float32Array(N * T);
+  pairs.forEach(({ chosen, promptLength }, row) => {
+    targets.set(chosen.subarray(1), row * T);
+    share.fill(1 / (chosen.length - promptLength), row * T + promptLength - 1, row * T + chosen.length - 1);
+  });
+  return {
+    ...rewardBatch([...pairs.map(({ chosen }) => chosen), ...pairs.map(({ rejected }) => rejected)], T),
+    targets: { dtype: 'int32', shape: [N, T], data: targets },
+    share: { dtype: 'float32', shape: [N, T], data: share },
+  };
 }
 
 /** Sequences as a right-padded batch with the flat position of each last token. */

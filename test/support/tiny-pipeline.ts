@@ -19,7 +19,7 @@ export async function tinyPipeline(out: string): Promise<PipelineOptions> {
     recipe: {
       pretrain: { epochs: 1, batchSize: 4, learningRate: 1e-2, warmupSteps: 2, generatedDocuments: 0 },
       sft: { epochs: 2, batchSize: 4, learningRate: 1e-2, generatedTasks: 0, shortAnswers: 0.4 },
-      reward: { epochs: 1, batchSize: 8, learningRate: 1e-2, generatedPairs: 20 },
+      reward: { epochs: 1, batchSize: 8, learningRate: 1e-2, generatedPairs: 20, rehearsalCoefficient: 0.5 },
       rlhfAlgorithm: 'ppo',
       rlhf: { ...RLHF, episodes: 24 },
       dpo: DPO,
