@@ -5,17 +5,26 @@ const ask = (content: string) => [{ role: 'user' as const, content }];
 const ANSWERS = ['水在一百度沸腾，变成蒸汽。', '北京是中国的首都，在北方。', '多喝水，早点睡，少看手机。'];
 const EXCHANGES = ANSWERS.map((answer, i) => ({ prompt: ask(`问题${i}`), answer }));
 
-test('pairs of a good answer and a spoilt one, the kinds in turn', () => {
-  const pairs = corruptedPairs(EXCHANGES, 40, 1);
-  const kinds = Object.keys(CORRUPTIONS);
-  expect(pairs.map(({ category }) => category)).toEqual(pairs.map((_, i) => kinds[i % kinds.length]));
-  expect(pairs).toHaveLength(40);
+test('pairs of a good answer and a spoilt one, of all kinds, most of them to another question', () => {
+  const pairs = corruptedPairs(EXCHANGES, 48, 1);
+  const counts = Object.keys(CORRUPTIONS).map((kind) => [
+    kind,
+    pairs.filter(({ category }) => category === kind).length,
+  ]);
+  expect(Object.fromEntries(counts)).toEqual({
+    off_topic: 16,
+    wrong: 16,
+    too_short: 4,
+    unfinished: 4,
+    repetitive: 4,
+    garbled: 4,
+  });
   for (const { chosen, rejected, category } of pairs) {
     expect(ANSWERS).toContain(chosen);
     expect(rejected).not.toBe(chosen);
     expect(ANSWERS.includes(rejected), rejected).toBe(category === 'off_topic' || category === 'wrong');
   }
-  expect(corruptedPairs(EXCHANGES, 40, 1)).toEqual(pairs);
+  expect(corruptedPairs(EXCHANGES, 48, 1)).toEqual(pairs);
 });
 
 test('answers that cannot be spoilt give fewer pairs, and the making of them ends', () => {
@@ -36,7 +45,7 @@ test('a wrong answer is one to a question that sounds alike, and says something 
     { prompt: ask('怎样写作文？'), answer: '先想好写什么，再动笔。' },
   ];
   const wrong = corruptedPairs(exchanges, 240, 1).filter(({ category }) => category === 'wrong');
-  expect(wrong).toHaveLength(40);
+  expect(wrong).toHaveLength(80);
   const capital = wrong.filter(({ chosen }) => chosen.includes('巴黎'));
   expect(capital.length).toBeGreaterThan(10);
   for (const { rejected } of capital) expect(rejected).toBe('是鸢尾花。');

@@ -49,6 +49,11 @@ export const CORRUPTIONS: Readonly<Record<string, Corruption>> = {
   },
 };
 
+/** The kinds in turn, as often as they take to learn: faults of form are seen at once, and an answer to another question is not. */
+const TURN = Object.keys(CORRUPTIONS).flatMap((kind) =>
+  Array.from({ length: kind === 'off_topic' || kind === 'wrong' ? 4 : 1 }, () => kind),
+);
+
 /** Clauses with their punctuation. */
 function clausesOf(answer: string): string[] {
   return answer.match(/[^，。！？；：、]+[，。！？；：、]*/g) ?? [answer];
@@ -67,7 +72,7 @@ function piecesOf(random: Random, answer: string): string[] {
 const ATTEMPTS = 100;
 
 /**
- * `count` pairs of a good answer and a corrupted one, the kinds in turn. Fewer where the answers cannot be corrupted so:
+ * `count` pairs of a good answer and a corrupted one, of all kinds. Fewer where the answers cannot be corrupted so:
  * none at all where all of them are the same.
  */
 export function corruptedPairs(
@@ -77,9 +82,8 @@ export function corruptedPairs(
 ): PreferencePair[] {
   if (new Set(exchanges.map(({ answer }) => answer)).size < 2) return [];
   const random = createRandom(seed);
-  const kinds = Object.keys(CORRUPTIONS);
   return Array.from({ length: count }, (_, i) =>
-    corruptedPair(random, exchanges, kinds[i % kinds.length]),
+    corruptedPair(random, exchanges, TURN[i % TURN.length]),
   ).filter((pair) => pair !== undefined);
 }
 
