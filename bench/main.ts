@@ -109,8 +109,13 @@ await runCommand(async () => {
   })
     .option('--seed <n>', describe('随机种子', 'random seed'), integer({ min: 0 }), 1)
     .option(
-      '--learning-rate <x>',
-      describe('峰值学习率（默认是 nano 的）', 'peak learning rate (default: that of nano)'),
+      '--adamw-learning-rate <x>',
+      describe('AdamW 的峰值学习率（默认 0.003）', 'peak learning rate of AdamW (default 0.003)'),
+      number({ above: 0, max: 1 }),
+    )
+    .option(
+      '--muon-learning-rate <x>',
+      describe('Muon 的峰值学习率（默认 0.02）', 'peak learning rate of Muon (default 0.02)'),
       number({ above: 0, max: 1 }),
     )
     .action(async ({ json, ...options }) => show(await benchOptimizers(options), json));
