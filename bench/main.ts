@@ -115,7 +115,7 @@ await runCommand(async () => {
     )
     .option(
       '--muon-learning-rate <x>',
-      describe('Muon 的峰值学习率（默认 0.02）', 'peak learning rate of Muon (default 0.02)'),
+      describe('Muon 的峰值学习率（默认 0.04）', 'peak learning rate of Muon (default 0.04)'),
       number({ above: 0, max: 1 }),
     )
     .action(async ({ json, ...options }) => show(await benchOptimizers(options), json));

@@ -18,7 +18,7 @@ import { Tokenizer } from '../src/tokenizer.ts';
 const INTERVAL = 4;
 
 /** The best of 0.0015, 0.003, 0.005, 0.01, 0.02, 0.04 and 0.08 (docs/decisions.md). */
-const LEARNING_RATES: Readonly<Record<OptimizerName, number>> = { adamw: 0.003, muon: 0.02 };
+const LEARNING_RATES: Readonly<Record<OptimizerName, number>> = { adamw: 0.003, muon: 0.04 };
 
 export interface OptimizersBench {
   readonly steps: number;

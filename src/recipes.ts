@@ -24,7 +24,7 @@ export interface Recipe {
   readonly pretrain: PretrainOptions & { readonly generatedDocuments: number };
   /**
    * `generatedTasks`: exercises made anew for each epoch, beside the bundled conversations; `shortAnswers`: the share of
-   * these whose answer is a short one.
+   * these that are drawn to be answered shortly (three in four of them can be).
    */
   readonly sft: SftOptions & { readonly generatedTasks: number; readonly shortAnswers: number };
   /** `generatedPairs`: answers spoilt on purpose, made anew for each epoch, beside the bundled pairs. */
@@ -73,8 +73,22 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
       rlhf: { iterations: 6, questions: 16, groupSize: 4, epochs: 1, batchSize: 2, learningRate: 1e-3 },
       rlvf: { iterations: 10, questions: 8, groupSize: 4, epochs: 1, batchSize: 2, learningRate: 5e-4 },
     },
-    pretrain: { epochs: 1, batchSize: 16, learningRate: 3e-3, warmupSteps: 10, generatedDocuments: 100 },
-    sft: { epochs: 3, batchSize: 16, learningRate: 3e-3, generatedTasks: 200, shortAnswers: 0.4 },
+    pretrain: {
+      epochs: 1,
+      batchSize: 16,
+      learningRate: 2e-2,
+      warmupSteps: 10,
+      optimizer: 'muon',
+      generatedDocuments: 100,
+    },
+    sft: {
+      epochs: 3,
+      batchSize: 16,
+      learningRate: 2e-2,
+      optimizer: 'muon',
+      generatedTasks: 200,
+      shortAnswers: 0.4,
+    },
     reward: { epochs: 2, batchSize: 16, learningRate: 1e-3, generatedPairs: 180, ...REWARD },
     rlhf: {
       ...RLHF,

@@ -25,6 +25,6 @@ const bitsPerByte = (nats: number, bytes: number): string => (nats / Math.LN2 / 
 console.log(`3 nats a token of 3.48 bytes: ${bitsPerByte(3, 3.48)} bits per byte`);
 console.log(`2 nats a token of 1.9 bytes: ${bitsPerByte(2, 1.9)} bits per byte`);
 
-const schedule = { peak: 1e-3, warmupSteps: 100, totalSteps: 600, finalFraction: 0.1 };
+const schedule = { peak: 2e-3, warmupSteps: 100, totalSteps: 600, finalFraction: 0.1 };
 for (const step of [0, 49, 99, 349, 599])
   console.log(`learning rate of step ${step}: ${learningRateAt(step, schedule).toExponential(3)}`);

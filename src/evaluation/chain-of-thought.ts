@@ -25,7 +25,7 @@ export const SUM_SIZES = [
     note: { zh: '训练过，只直接答', en: 'trained on, at once only' },
   },
   { digits: 2, name: { zh: '2 位', en: '2 digits' }, note: { zh: '留出', en: 'held out' } },
-  { digits: 3, name: { zh: '3 位', en: '3 digits' }, note: { zh: '从未训练', en: 'never trained' } },
+  { digits: 3, name: { zh: '3 位', en: '3 digits' }, note: { zh: '从没示范过', en: 'never shown' } },
 ] as const;
 
 export type SumDigits = (typeof SUM_SIZES)[number]['digits'];
@@ -56,8 +56,9 @@ const MAX_NEW_TOKENS = 64;
  * Sums and differences whose larger number has `digits` digits, half of each, no fact twice.
  *
  * Those of two digits are held out of all training data. Those of one digit cannot be: every working consists of them, so
- * the model has them by heart, and never saw them with a working of their own. Those of three digits never occur in training at all; that they are right would mean that
- * the rule was learned for any number of columns.
+ * the model has them by heart, and never saw them with a working of their own. No working of three digits is shown in
+ * training (a few are among the questions of RLVF); that they are right would mean that the rule was learned for any number
+ * of columns.
  *
  * @param told facts that training texts mention; none of two digits or more is asked
  */

@@ -1,7 +1,7 @@
 /**
  * @file Mixture of experts (Shazeer et al. 2017; Fedus et al. 2021, "Switch Transformers"; Jiang et al. 2024, "Mixtral of
  * Experts"): many feed-forward layers in the place of one, of which each token uses a few. The model gets more weights to
- * know things with, while each token goes through as many as before.
+ * know things with, while each token goes through few of them.
  *
  *     npm run train -- --num-experts 8 --experts-per-token 2
  *
