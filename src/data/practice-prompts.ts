@@ -1,4 +1,7 @@
-/** @file The questions on which RLHF practises: asked in the data of the stages before it, answered by the model. */
+/**
+ * @file The questions on which RLHF practises: those of the preference pairs. To the questions of the conversations the
+ * model has an answer by heart, and where all answers are the same there is none to prefer.
+ */
 
 import { type Message, renderPrompt } from '../chat-format.ts';
 import type { Tokenizer } from '../tokenizer.ts';
@@ -9,7 +12,8 @@ import type { PreferencePair } from './formats.ts';
 const LONGEST_PROMPT = 48;
 
 /**
- * First questions of the conversations and prompts of the pairs; those held out of either stage stay held out.
+ * Prompts of the pairs to practise on. Held out are those of the pairs and first questions of the conversations, so that
+ * it shows what became of what was learned before.
  * @param room tokens that the context has for a prompt
  */
 export function practicePrompts(
@@ -23,10 +27,9 @@ export function practicePrompts(
     ...pairs.heldOut.map(({ prompt }) => prompt),
   ]);
   const hidden = new Set(heldOut.map(keyOf));
-  const train = distinctPrompts([
-    ...chats.train.map(firstTurn),
-    ...pairs.train.map(({ prompt }) => prompt),
-  ]).filter((messages) => !hidden.has(keyOf(messages)));
+  const train = distinctPrompts(pairs.train.map(({ prompt }) => prompt)).filter(
+    (messages) => !hidden.has(keyOf(messages)),
+  );
   const render = (all: readonly (readonly Message[])[]): Int32Array[] =>
     all
       .map((messages) => renderPrompt(tokenizer, messages))
