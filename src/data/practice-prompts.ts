@@ -1,6 +1,6 @@
 /**
- * @file The questions on which RLHF practises: those of the preference pairs. To the questions of the conversations the
- * model has an answer by heart, and where all answers are the same there is none to prefer.
+ * @file The questions on which RLHF practises: those of the preference pairs, and as many of the conversations. To the latter
+ * the model has an answer by heart, which leaves little to prefer; but what is not practised is forgotten.
  */
 
 import { type Message, renderPrompt } from '../chat-format.ts';
@@ -12,8 +12,8 @@ import type { PreferencePair } from './formats.ts';
 const LONGEST_PROMPT = 48;
 
 /**
- * Prompts of the pairs to practise on. Held out are those of the pairs and first questions of the conversations, so that
- * it shows what became of what was learned before.
+ * Prompts of the pairs, and first questions of the conversations: every so many that they are about as many. All that are
+ * held out of either stay held out.
  * @param room tokens that the context has for a prompt
  */
 export function practicePrompts(
@@ -27,9 +27,11 @@ export function practicePrompts(
     ...pairs.heldOut.map(({ prompt }) => prompt),
   ]);
   const hidden = new Set(heldOut.map(keyOf));
-  const train = distinctPrompts(pairs.train.map(({ prompt }) => prompt)).filter(
-    (messages) => !hidden.has(keyOf(messages)),
-  );
+  const every = Math.max(1, Math.round(chats.train.length / Math.max(1, pairs.train.length)));
+  const train = distinctPrompts([
+    ...chats.train.filter((_, i) => i % every === 0).map(firstTurn),
+    ...pairs.train.map(({ prompt }) => prompt),
+  ]).filter((messages) => !hidden.has(keyOf(messages)));
   const render = (all: readonly (readonly Message[])[]): Int32Array[] =>
     all
       .map((messages) => renderPrompt(tokenizer, messages))
