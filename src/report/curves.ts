@@ -22,7 +22,11 @@ const LENGTH = { zh: '回答长度（词元）', en: 'length of responses (token
 const FIGURES: Readonly<Record<StageName, Readonly<Record<string, Text>>>> = {
   pretrain: { loss: { zh: '损失（nats/词元）', en: 'loss (nats per token)' } },
   sft: { loss: { zh: '回答的损失（nats/词元）', en: 'loss on answers (nats per token)' } },
-  reward: { loss: LOSS, accuracy: { zh: '训练偏好对的正确率', en: 'accuracy on training pairs' } },
+  reward: {
+    loss: LOSS,
+    accuracy: { zh: '训练偏好对的正确率', en: 'accuracy on training pairs' },
+    rehearsalLoss: { zh: '复习好回答的损失（nats/词元）', en: 'loss of rehearsal (nats per token)' },
+  },
   rlhf: {
     reward: REWARD,
     kl: KL,
