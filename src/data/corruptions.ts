@@ -49,7 +49,10 @@ export const CORRUPTIONS: Readonly<Record<string, Corruption>> = {
   },
 };
 
-/** The kinds in turn, as often as they take to learn: faults of form are seen at once, and an answer to another question is not. */
+/**
+ * The kinds in turn, as often as they take to learn: faults of form are seen at once, and an answer to another question is
+ * not.
+ */
 const TURN = Object.keys(CORRUPTIONS).flatMap((kind) =>
   Array.from({ length: kind === 'off_topic' || kind === 'wrong' ? 4 : 1 }, () => kind),
 );

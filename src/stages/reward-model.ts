@@ -10,7 +10,7 @@
  * beside it, the body rehearses the chosen answers as a language model (Yang et al. 2024, "Regularizing Hidden States
  * Enables Learning Generalizable Reward Model for LLMs").
  *
- * Legend: N pairs a batch, B = 2N sequences, T length, C channels, V vocabulary.
+ * Legend: N pairs a batch, B = 2N sequences, T length, C channels.
  */
 
 import type { ModelConfig } from '../config.ts';
