@@ -137,11 +137,11 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
     reward: { epochs: 3, batchSize: 16, learningRate: 2e-4, generatedPairs: 1200, ...REWARD },
     rlhf: {
       ...RLHF,
-      episodes: 1536,
+      episodes: 1024,
       batchSize: 32,
       miniBatchSize: 16,
-      learningRate: 8e-4,
-      klCoefficient: 0.05,
+      learningRate: 4e-4,
+      klCoefficient: 0.1,
       maxNewTokens: 48,
     },
     rlvf: {

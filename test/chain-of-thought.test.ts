@@ -155,7 +155,7 @@ describe('the figures', () => {
     expect(head).toEqual(['Larger number', 'n', 'SFT at once', 'SFT with working']);
     expect(rows).toEqual([
       ['2 digits\n  held out', '10', '10.0%\n[1.8%, 40.4%]', '90.0%\n[59.6%, 98.2%]'],
-      ['3 digits\n  never trained', '10', '0.0%\n[0.0%, 27.8%]', '0.0%\n[0.0%, 27.8%]'],
+      ['3 digits\n  never shown', '10', '0.0%\n[0.0%, 27.8%]', '0.0%\n[0.0%, 27.8%]'],
     ]);
     expect(chainOfThoughtRows(stages.slice(0, 1))).toEqual([]);
     const shown = evaluationTable({ seed: 1, sets: [], stages });

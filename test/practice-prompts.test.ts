@@ -8,17 +8,17 @@ const ask = (content: string): Message[] => [{ role: 'user', content }];
 const chat = (question: string): Message[] => [...ask(question), { role: 'assistant', content: '日' }];
 const pair = (question: string): PreferencePair => ({ prompt: ask(question), chosen: '日', rejected: '月' });
 
-const CHATS = { train: [...'天地日月星云'].map(chat), heldOut: [chat('玄'), chat('黄')] };
+const CHATS = { train: [chat('天'), chat('地'), chat('天'), chat('黄')], heldOut: [chat('玄'), chat('黄')] };
 const PAIRS = {
   train: [pair('宇'), pair('宇'), pair('玄')],
   heldOut: [pair('洪'), pair('黄')],
 };
 
-test('RLHF practises on the questions of the pairs and as many of the conversations, each once, none held out', () => {
+test('RLHF practises on the questions of the conversations and of the pairs, each once, none held out', () => {
   const { prompts, heldOut } = practicePrompts(tokenizer, CHATS, PAIRS, 48);
   const questions = (rendered: readonly Int32Array[]): string[] =>
     rendered.map((ids) => /user\n(.)/u.exec(tokenizer.decode([...ids]))![1]);
-  expect(questions(prompts)).toEqual(['天', '日', '星', '宇']);
+  expect(questions(prompts)).toEqual(['天', '地', '宇']);
   expect(questions(heldOut)).toEqual(['玄', '黄', '洪']);
 });
 

@@ -1,6 +1,6 @@
 /**
- * @file The questions on which RLHF practises: those of the preference pairs, and as many of the conversations. To the latter
- * the model has an answer by heart, which leaves little to prefer; but what is not practised is forgotten.
+ * @file The questions on which RLHF practises: those of the preference pairs and of the conversations. To the latter the
+ * model has an answer by heart, which leaves little to prefer; but what is not practised is forgotten.
  */
 
 import { type Message, renderPrompt } from '../chat-format.ts';
@@ -12,8 +12,7 @@ import type { PreferencePair } from './formats.ts';
 const LONGEST_PROMPT = 48;
 
 /**
- * Prompts of the pairs, and first questions of the conversations: every so many that they are about as many. All that are
- * held out of either stay held out.
+ * First questions of the conversations and prompts of the pairs; those held out of either stage stay held out.
  * @param room tokens that the context has for a prompt
  */
 export function practicePrompts(
@@ -27,9 +26,8 @@ export function practicePrompts(
     ...pairs.heldOut.map(({ prompt }) => prompt),
   ]);
   const hidden = new Set(heldOut.map(keyOf));
-  const every = Math.max(1, Math.round(chats.train.length / Math.max(1, pairs.train.length)));
   const train = distinctPrompts([
-    ...chats.train.filter((_, i) => i % every === 0).map(firstTurn),
+    ...chats.train.map(firstTurn),
     ...pairs.train.map(({ prompt }) => prompt),
   ]).filter((messages) => !hidden.has(keyOf(messages)));
   const render = (all: readonly (readonly Message[])[]): Int32Array[] =>
