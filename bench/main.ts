@@ -15,7 +15,7 @@ import { benchDecode } from './decode.ts';
 import { benchLora } from './lora.ts';
 import { benchModel, showForms } from './model.ts';
 import { benchNanoGpt } from './nanogpt.ts';
-import { benchOptimizers } from './optimizers.ts';
+import { benchOptimizers, LEARNING_RATES } from './optimizers.ts';
 import { benchServe } from './serve.ts';
 import { benchTokenizer } from './tokenizer.ts';
 import { benchTrain } from './train.ts';
@@ -110,13 +110,15 @@ await runCommand(async () => {
     .option('--seed <n>', describe('随机种子', 'random seed'), integer({ min: 0 }), 1)
     .option(
       '--adamw-learning-rate <x>',
-      describe('AdamW 的峰值学习率（默认 0.003）', 'peak learning rate of AdamW (default 0.003)'),
+      describe('AdamW 的峰值学习率', 'peak learning rate of AdamW'),
       number({ above: 0, max: 1 }),
+      LEARNING_RATES.adamw,
     )
     .option(
       '--muon-learning-rate <x>',
-      describe('Muon 的峰值学习率（默认 0.04）', 'peak learning rate of Muon (default 0.04)'),
+      describe('Muon 的峰值学习率', 'peak learning rate of Muon'),
       number({ above: 0, max: 1 }),
+      LEARNING_RATES.muon,
     )
     .action(async ({ json, ...options }) => show(await benchOptimizers(options), json));
   add('tokenizer', { zh: '分词器的训练和编码', en: 'training and encoding of the tokenizer' })

@@ -17,8 +17,8 @@ import { Tokenizer } from '../src/tokenizer.ts';
 /** Steps between two evaluations. */
 const INTERVAL = 4;
 
-/** The best of 0.0015, 0.003, 0.005, 0.01, 0.02, 0.04 and 0.08 (docs/decisions.md). */
-const LEARNING_RATES: Readonly<Record<OptimizerName, number>> = { adamw: 0.003, muon: 0.04 };
+/** The best of those that were tried (docs/decisions.md). */
+export const LEARNING_RATES: Readonly<Record<OptimizerName, number>> = { adamw: 0.003, muon: 0.04 };
 
 export interface OptimizersBench {
   readonly steps: number;
@@ -52,13 +52,13 @@ interface Run {
 export async function benchOptimizers(options: {
   readonly threads: number;
   readonly seed: number;
-  readonly adamwLearningRate?: number;
-  readonly muonLearningRate?: number;
+  readonly adamwLearningRate: number;
+  readonly muonLearningRate: number;
 }): Promise<OptimizersBench> {
-  const { threads, seed } = options;
+  const { threads, seed, adamwLearningRate, muonLearningRate } = options;
   const learningRates: Readonly<Record<OptimizerName, number>> = {
-    adamw: options.adamwLearningRate ?? LEARNING_RATES.adamw,
-    muon: options.muonLearningRate ?? LEARNING_RATES.muon,
+    adamw: adamwLearningRate,
+    muon: muonLearningRate,
   };
   const { generatedDocuments, ...recipe } = RECIPES.nano.pretrain;
   const bundled = loadData([]);
@@ -87,8 +87,8 @@ export async function benchOptimizers(options: {
     evaluations.find(({ bitsPerByte }) => bitsPerByte <= target)!.step;
   return {
     steps: adamw.evaluations[adamw.evaluations.length - 1].step,
-    adamwLearningRate: learningRates.adamw,
-    muonLearningRate: learningRates.muon,
+    adamwLearningRate,
+    muonLearningRate,
     seed,
     threads,
     adamwBitsPerByte: final(adamw),

@@ -19,14 +19,13 @@ import type { PreferencePair } from '../data/formats.ts';
 import { GPT } from '../model.ts';
 import { createAccumulatingTrainer } from '../nn/gradient-accumulation.ts';
 import { Linear } from '../nn/layers.ts';
-import { logSigmoid } from '../nn/losses.ts';
+import { logSigmoid, tokenLogProbabilities } from '../nn/losses.ts';
 import { learningRateAt } from '../nn/optimizer.ts';
 import { bindParameters, initializeParameters, listParameters, type Parameters } from '../nn/parameters.ts';
 import { createTrainState, type LossAndMetrics, type LossFunction } from '../nn/train-step.ts';
 import {
   cast,
   createRandom,
-  crossEntropy,
   foldSeed,
   gather,
   greater,
@@ -121,13 +120,10 @@ export function rewardLoss(config: ModelConfig, rehearsalCoefficient: number): L
     const { hidden } = model.body.forward(ids);
     const { loss, accuracy, margin } = bradleyTerryLoss(model.read(hidden, last));
     if (rehearsalCoefficient === 0) return { loss, metrics: { accuracy, margin } };
-    const [N, T] = targets.shape;
+    const [N] = targets.shape;
     const [chosen] = split(hidden, [N, N], 0);
-    const { losses } = crossEntropy(model.body.logits(chosen), targets.reshape([N * T]));
-    const rehearsalLoss = losses
-      .mul(share.reshape([N * T]))
-      .sum()
-      .div(N);
+    const logProbabilities = tokenLogProbabilities(model.body.logits(chosen), targets);
+    const rehearsalLoss = neg(logProbabilities.mul(share).sum().div(N));
     return {
       loss: loss.add(rehearsalLoss.mul(rehearsalCoefficient)),
       metrics: { accuracy, margin, rehearsalLoss },
