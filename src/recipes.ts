@@ -89,7 +89,7 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
       generatedTasks: 200,
       shortAnswers: 0.4,
     },
-    reward: { epochs: 2, batchSize: 16, learningRate: 1e-3, generatedPairs: 180, ...REWARD },
+    reward: { epochs: 2, batchSize: 12, learningRate: 1e-3, generatedPairs: 180, ...REWARD },
     rlhf: {
       ...RLHF,
       criticWarmup: 64,
@@ -134,7 +134,7 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
       generatedTasks: 4000,
       shortAnswers: 0.4,
     },
-    reward: { epochs: 3, batchSize: 16, learningRate: 2e-4, generatedPairs: 1200, ...REWARD },
+    reward: { epochs: 3, batchSize: 4, learningRate: 2e-4, generatedPairs: 1200, ...REWARD },
     rlhf: {
       ...RLHF,
       episodes: 1024,
@@ -165,7 +165,7 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
     },
     pretrain: { epochs: 8, batchSize: 16, learningRate: 8e-4, warmupSteps: 50, generatedDocuments: 600 },
     sft: { epochs: 10, batchSize: 16, learningRate: 3e-4, generatedTasks: 1500, shortAnswers: 0.4 },
-    reward: { epochs: 2, batchSize: 16, learningRate: 5e-5, generatedPairs: 1200, ...REWARD },
+    reward: { epochs: 2, batchSize: 4, learningRate: 5e-5, generatedPairs: 1200, ...REWARD },
     rlhf: {
       ...RLHF,
       episodes: 960,

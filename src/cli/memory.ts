@@ -43,18 +43,17 @@ export function largestGraph(
 ): GraphSize {
   const { rlhf, rlhfAlgorithm, dpo, rlvf, rlvfAlgorithm, grpo, bestOfN } = recipe;
   const short = Math.min(contextLength, SHORT_ROW);
-  const cut = (batchSize: number, rowsEach: number, tokens: number): GraphSize => ({
-    rows: rowsEach * Math.min(batchSize, microBatchSize),
-    tokens,
+  const cut = (batchSize: number): GraphSize => ({
+    rows: Math.min(batchSize, microBatchSize),
+    tokens: contextLength,
     isPart: microBatchSize < batchSize,
   });
   const whole = (rows: number): GraphSize => ({ rows, tokens: short, isPart: false });
   switch (stage) {
     case 'pretrain':
     case 'sft':
-      return cut(recipe[stage].batchSize, 1, contextLength);
     case 'reward':
-      return cut(recipe.reward.batchSize, 2, short);
+      return cut(recipe[stage].batchSize);
     case 'rlhf':
       return whole(
         // Policy and critic have a graph each, and what one has taken the other does not get.

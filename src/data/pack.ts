@@ -144,7 +144,7 @@ export function packConversations(
     items.push({ rendered: conversation, inputs });
   });
 
-  const bins = bestFit(items, contextLength);
+  const bins = bestFit(items, { capacity: contextLength, lengthOf: ({ inputs }) => inputs });
   const rows = bins.map((bin) => fillRow(bin, contextLength));
   const used = items.reduce((sum, { inputs }) => sum + inputs, 0);
   const trainedTokens = rows.reduce((sum, { lossMask }) => sum + lossMask.reduce((a, b) => a + b, 0), 0);
@@ -162,12 +162,20 @@ export function packConversations(
   return { rows, report };
 }
 
-function bestFit(items: readonly Item[], capacity: number): Item[][] {
+/**
+ * Items in as few bins as best-fit decreasing makes of them: the longest first, each into the fullest bin that has room.
+ *
+ * @param options.capacity of a bin; no item may be longer
+ */
+export function bestFit<Item>(
+  items: readonly Item[],
+  { capacity, lengthOf }: { readonly capacity: number; readonly lengthOf: (item: Item) => number },
+): Item[][] {
   const bins: Item[][] = [];
   /** The bins by the room that is left in them. */
   const withRoom: Item[][][] = Array.from({ length: capacity + 1 }, () => []);
-  for (const item of [...items].sort((a, b) => b.inputs - a.inputs)) {
-    let room = item.inputs;
+  for (const item of [...items].sort((a, b) => lengthOf(b) - lengthOf(a))) {
+    let room = lengthOf(item);
     while (room <= capacity && withRoom[room].length === 0) room++;
     let bin = withRoom[room]?.pop();
     if (bin === undefined) {
@@ -176,7 +184,7 @@ function bestFit(items: readonly Item[], capacity: number): Item[][] {
       room = capacity;
     }
     bin.push(item);
-    withRoom[room - item.inputs].push(bin);
+    withRoom[room - lengthOf(item)].push(bin);
   }
   return bins;
 }
@@ -191,17 +199,23 @@ function fillRow(items: readonly Item[], contextLength: number): PackedRow {
   };
   let start = 0;
   items.forEach(({ rendered: { ids, mask }, inputs }, index) => {
-    row.ids.set(ids.subarray(0, inputs), start);
-    row.targets.set(ids.subarray(1, inputs + 1), start);
+    placeConversation(row, ids, { start, inputs, segment: index + 1 });
     row.lossMask.set(mask.subarray(1, inputs + 1), start);
-    row.positions.set(
-      Int32Array.from({ length: inputs }, (_, i) => i),
-      start,
-    );
-    row.segments.fill(index + 1, start, start + inputs);
     start += inputs;
   });
   return row;
+}
+
+/** Put the first `inputs` tokens of a conversation into a row, as a segment of its own. */
+export function placeConversation(
+  row: Pick<PackedRow, 'ids' | 'targets' | 'positions' | 'segments'>,
+  ids: Int32Array,
+  { start, inputs, segment }: { readonly start: number; readonly inputs: number; readonly segment: number },
+): void {
+  row.ids.set(ids.subarray(0, inputs), start);
+  row.targets.set(ids.subarray(1, inputs + 1), start);
+  for (let i = 0; i < inputs; i++) row.positions[start + i] = i;
+  row.segments.fill(segment, start, start + inputs);
 }
 
 /** A batch of packed rows: the arrays of the rows, one after the other. Every array is [B, T]. */

@@ -44,7 +44,7 @@ export interface DpoOptions {
 export function dpoObjective(logProbs: Tensor, referenceLogProbs: Tensor, beta: number) {
   const implicitRewards = logProbs.sub(referenceLogProbs).mul(beta);
   const [chosen, rejected] = halves(implicitRewards);
-  const { loss, accuracy, margin } = bradleyTerryLoss(implicitRewards);
+  const { loss, accuracy, margin } = bradleyTerryLoss(chosen.sub(rejected));
   const metrics = { accuracy, margin, chosenReward: chosen.mean(), rejectedReward: rejected.mean() };
   return { loss, metrics };
 }

@@ -10,7 +10,7 @@
  * beside it, the body rehearses the chosen answers as a language model (Yang et al. 2024, "Regularizing Hidden States
  * Enables Learning Generalizable Reward Model for LLMs").
  *
- * Legend: N pairs a batch, B = 2N sequences, T length, C channels.
+ * Legend: B rows, each of several pairs; T places a row, C channels.
  */
 
 import type { ModelConfig } from '../config.ts';
@@ -19,7 +19,7 @@ import type { PreferencePair } from '../data/formats.ts';
 import { GPT } from '../model.ts';
 import { createAccumulatingTrainer } from '../nn/gradient-accumulation.ts';
 import { Linear } from '../nn/layers.ts';
-import { logSigmoid, tokenLogProbabilities } from '../nn/losses.ts';
+import { logSigmoid, maskedMean, tokenLogProbabilities } from '../nn/losses.ts';
 import { learningRateAt } from '../nn/optimizer.ts';
 import { bindParameters, initializeParameters, listParameters, type Parameters } from '../nn/parameters.ts';
 import { createTrainState, type LossAndMetrics, type LossFunction } from '../nn/train-step.ts';
@@ -27,17 +27,19 @@ import {
   cast,
   createRandom,
   foldSeed,
+  full,
   gather,
+  gatherElements,
   greater,
   type NdArray,
   neg,
   type Runtime,
-  type Spec,
-  split,
   type Tensor,
   trace,
 } from '../tensor/index.ts';
+import { type PairRow, packPairs, pairBatch, pairBatchSpec, pairLength, rowLengthFor } from './pair-rows.ts';
 import { fittingPairs, longestOf, type PairData, type RenderedPair, renderPairs } from './pairs.ts';
+import { conversationMask } from './sft.ts';
 import {
   checkStep,
   loadTrainState,
@@ -49,9 +51,9 @@ import {
 
 export interface RewardOptions {
   readonly epochs: number;
-  /** Pairs a batch, N. */
+  /** Rows of a batch, B. */
   readonly batchSize: number;
-  /** Pairs that are computed at a time; a divisor of the batch, and all of it where not given. */
+  /** Rows that are computed at a time; a divisor of the batch, and all of it where not given. */
   readonly microBatchSize?: number;
   readonly learningRate: number;
   /** Weight of the language model's loss on the chosen answers; 0 does without. */
@@ -77,19 +79,20 @@ export class RewardModel {
 
   /** Rewards `[B]` of token ids `[B, T]`, read at flat positions `last [B]` (row · T + index of the last real token). */
   forward(ids: Tensor, last: Tensor): Tensor {
-    return this.read(this.body.forward(ids).hidden, last);
-  }
-
-  /** The same from the body's hidden states `[B, T, C]`. */
-  read(hidden: Tensor, last: Tensor): Tensor {
-    const [B, T, C] = hidden.shape;
-    return this.head.forward(gather(hidden.reshape([B * T, C]), last)).reshape([B]);
+    const [B, T] = ids.shape;
+    const { hidden } = this.body.forward(ids);
+    return this.head.forward(gather(hidden.reshape([B * T, hidden.shape[2]]), last)).reshape([B]);
   }
 
   /** The same number read at every token, `[B, T]`: what a critic is made of. */
   forwardEverywhere(ids: Tensor): Tensor {
-    const { hidden } = this.body.forward(ids);
-    return this.head.forward(hidden).reshape(ids.shape);
+    return this.readEverywhere(this.body.forward(ids).hidden);
+  }
+
+  /** The same from the body's hidden states `[B, T, C]`. */
+  readEverywhere(hidden: Tensor): Tensor {
+    const [B, T] = hidden.shape;
+    return this.head.forward(hidden).reshape([B, T]);
   }
 }
 
@@ -98,34 +101,41 @@ export function rewardParameters(config: ModelConfig) {
   return listParameters((parameters) => new RewardModel(parameters, config));
 }
 
-/** Bradley-Terry loss of rewards `[2N]`, the chosen answers first, and the share of pairs in the right order. */
-export function bradleyTerryLoss(rewards: Tensor): { loss: Tensor; accuracy: Tensor; margin: Tensor } {
-  const N = rewards.shape[0] / 2;
-  const [chosen, rejected] = split(rewards, [N, N], 0);
-  const margin = chosen.sub(rejected);
+/**
+ * Bradley-Terry loss of margins, each a chosen reward minus a rejected one, and the share of them in the right order.
+ *
+ * @param isPair 1 where there is a margin, else 0, of the same shape; everywhere, where not given
+ */
+export function bradleyTerryLoss(
+  margins: Tensor,
+  isPair: Tensor = full(margins.shape, 1),
+): { loss: Tensor; accuracy: Tensor; margin: Tensor } {
   return {
-    loss: neg(logSigmoid(margin)).mean(),
-    accuracy: cast(greater(margin, 0), 'float32').mean(),
-    margin: margin.mean(),
+    loss: maskedMean(neg(logSigmoid(margins)), isPair),
+    accuracy: maskedMean(cast(greater(margins, 0), 'float32'), isPair),
+    margin: maskedMean(margins, isPair),
   };
 }
 
 /**
- * The loss of N pairs: Bradley-Terry, and `rehearsalCoefficient` times the mean cross entropy of the chosen answers. Each
- * answer counts the same there, whatever its length, so that micro-batches of pairs add up to the batch.
+ * The loss of some rows of pairs: Bradley-Terry, and `rehearsalCoefficient` times the mean cross entropy of the chosen
+ * answers, each of which counts the same, whatever its length.
  */
 export function rewardLoss(config: ModelConfig, rehearsalCoefficient: number): LossFunction {
-  return (weights, { ids, last, targets, share }): LossAndMetrics => {
-    const model = new RewardModel(bindParameters(weights), config);
-    const { hidden } = model.body.forward(ids);
-    const { loss, accuracy, margin } = bradleyTerryLoss(model.read(hidden, last));
-    if (rehearsalCoefficient === 0) return { loss, metrics: { accuracy, margin } };
-    const [N] = targets.shape;
-    const [chosen] = split(hidden, [N, N], 0);
-    const logProbabilities = tokenLogProbabilities(model.body.logits(chosen), targets);
-    const rehearsalLoss = neg(logProbabilities.mul(share).sum().div(N));
+  return (weights, { ids, targets, positions, segments, share, chosenEnd, rejectedEnd }): LossAndMetrics => {
+    // A row may be wider than the context, though no conversation in it is; the rotary tables must be as wide as the row.
+    const model = new RewardModel(bindParameters(weights), { ...config, contextLength: ids.shape[1] });
+    const { hidden } = model.body.forward(ids, { positions, mask: conversationMask(segments) });
+    const rewards = model.readEverywhere(hidden);
+    const margins = rewards.sub(gatherElements(rewards, rejectedEnd, 1));
+    const { loss, accuracy, margin } = bradleyTerryLoss(margins, chosenEnd);
+    const weight = chosenEnd.sum();
+    if (rehearsalCoefficient === 0) return { loss, weight, metrics: { accuracy, margin } };
+    const logProbabilities = tokenLogProbabilities(model.body.logits(hidden), targets);
+    const rehearsalLoss = neg(logProbabilities.mul(share).sum().div(weight));
     return {
       loss: loss.add(rehearsalLoss.mul(rehearsalCoefficient)),
+      weight,
       metrics: { accuracy, margin, rehearsalLoss },
     };
   };
@@ -138,13 +148,15 @@ export async function trainRewardModel(
   options: RewardOptions,
 ): Promise<StageResult> {
   const { runtime, config, seed, io } = context;
-  const N = options.batchSize;
+  const { batchSize: B } = options;
   const { pairs, heldOut } = fittingPairs(context, data);
-  const T = longestOf([...pairs, ...heldOut]);
-  const readEpoch = (epoch: number): { rows: readonly RenderedPair[] } => {
-    const generated = renderPairs(context.tokenizer, data.generate?.(epoch) ?? [], T).rendered;
+  const T = rowLengthFor(pairs, config.contextLength);
+  const readEpoch = (epoch: number): { rows: readonly PairRow[] } => {
+    const { rendered } = renderPairs(context.tokenizer, data.generate?.(epoch) ?? [], config.contextLength);
+    const generated = rendered.filter((pair) => pairLength(pair) <= T);
     const random = createRandom(foldSeed(foldSeed(seed, 'reward'), epoch));
-    return { rows: random.shuffle([...pairs, ...generated]) };
+    const rows = packPairs(random.shuffle([...pairs, ...generated]), T);
+    return { rows: random.shuffle(rows) };
   };
   const batches = planBatches(readEpoch, options);
   const { totalSteps } = batches;
@@ -162,11 +174,11 @@ export async function trainRewardModel(
   const before = io.resumed
     ? (io.resumed.state['before'] as RewardEvaluation | undefined)
     : await evaluateRewardModel({ runtime, config, weights: state.weights, pairs: heldOut });
-  const parts = countParts(N, options.microBatchSize, STAGE_NAMES.reward);
+  const parts = countParts(B, options.microBatchSize, STAGE_NAMES.reward);
   const trainer = await createAccumulatingTrainer({
     runtime,
     loss: rewardLoss(config, options.rehearsalCoefficient),
-    batch: pairBatchSpec(N / parts, T),
+    batch: pairBatchSpec(B / parts, T),
     parts,
     state,
   });
@@ -175,11 +187,11 @@ export async function trainRewardModel(
     const { rows } = batches.at(step);
     const lr = learningRateAt(step, schedule);
     const result = await trainer.step(
-      splitRows(rows, parts).map((some) => pairBatch(some, T)),
+      splitRows(rows, parts).map((some) => pairBatch(some)),
       lr,
     );
     checkStep('reward', step + 1, result);
-    io.log({ step: step + 1, total: totalSteps, tokens: 2 * N * T, lr, ...result, figures: result.metrics });
+    io.log({ step: step + 1, total: totalSteps, tokens: B * T, lr, ...result, figures: result.metrics });
     io.offer(() => saveTrainState(trainer.state, { before }));
   }
 
@@ -269,35 +281,6 @@ export async function createScorer(options: {
       return rewards;
     },
     release: () => executable.release(),
-  };
-}
-
-/** The shapes of a batch of N pairs of at most T tokens. */
-export function pairBatchSpec(N: number, T: number): Record<'ids' | 'last' | 'targets' | 'share', Spec> {
-  return {
-    ids: { dtype: 'int32', shape: [2 * N, T] },
-    last: { dtype: 'int32', shape: [2 * N] },
-    targets: { dtype: 'int32', shape: [N, T] },
-    share: { dtype: 'float32', shape: [N, T] },
-  };
-}
-
-/**
- * The chosen conversations above the rejected ones. `targets` are the next tokens of the chosen, and `share` is 1/n at the
- * n of them that are the answer's, else 0.
- */
-function pairBatch(pairs: readonly RenderedPair[], T: number): Record<string, NdArray> {
-  const N = pairs.length;
-  const targets = new Int32Array(N * T);
-  const share = new Float32Array(N * T);
-  pairs.forEach(({ chosen, promptLength }, row) => {
-    targets.set(chosen.subarray(1), row * T);
-    share.fill(1 / (chosen.length - promptLength), row * T + promptLength - 1, row * T + chosen.length - 1);
-  });
-  return {
-    ...rewardBatch([...pairs.map(({ chosen }) => chosen), ...pairs.map(({ rejected }) => rejected)], T),
-    targets: { dtype: 'int32', shape: [N, T], data: targets },
-    share: { dtype: 'float32', shape: [N, T], data: share },
   };
 }
 
