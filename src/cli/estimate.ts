@@ -16,6 +16,7 @@ const TOKENS_PER_CHARACTER = 0.75;
 const TOKENS_PER_EXERCISE_DOCUMENT = 110;
 /** With its share of a drill. */
 const TOKENS_PER_EXERCISE = 62;
+const TOKENS_PER_SPOILT_PAIR = 66;
 const FIXED_SECONDS = 12;
 
 /** What there is to do, and how fast. */
@@ -39,7 +40,6 @@ export function estimateStages({ gflops, config, recipe, data }: Work): Readonly
   const text = (source: SourceText): number => source.text.length * TOKENS_PER_CHARACTER;
   const beside = (source: SourceText, tokens: number): number => (source.own ? 0 : tokens);
   const rowLength = Math.min(config.contextLength, 96);
-  const pairTokens = text(data.reward) * 1.5;
   // All answers are written and some are learned from: those of a reinforcement step, and one of N.
   const answered = rlvf.iterations * rlvf.groupSize * rowLength;
   const bestOf = ({ iterations, questions, groupSize, epochs }: (typeof bestOfN)['rlhf']): number =>
@@ -50,7 +50,8 @@ export function estimateStages({ gflops, config, recipe, data }: Work): Readonly
       rlhf.episodes * rowLength * (2 * rlhf.ppoEpochs + 1.8) +
       rlhf.criticWarmup * rowLength * 1.5 +
       ((rlhf.ppoEpochs * rlhf.episodes) / rlhf.miniBatchSize) * rlhf.rehearsalRows * config.contextLength,
-    dpo: (dpo.epochs + 0.4) * pairTokens,
+    // Each answer in a row as wide as the longest.
+    dpo: (dpo.epochs + 0.4) * text(data.reward) * 1.4,
     'best-of-n': bestOf(bestOfN.rlhf),
   };
   const rlvfTokens: Readonly<Record<RlvfAlgorithm, number>> = {
@@ -69,7 +70,9 @@ export function estimateStages({ gflops, config, recipe, data }: Work): Readonly
       sft.epochs *
       (text(data.sft) * (data.sft.own ? 0.6 : 0.27) +
         beside(data.sft, sft.generatedTasks * TOKENS_PER_EXERCISE)),
-    reward: reward.epochs * pairTokens,
+    reward:
+      reward.epochs *
+      (text(data.reward) * 0.6 + beside(data.reward, reward.generatedPairs * TOKENS_PER_SPOILT_PAIR)),
     rlhf: rlhfTokens[recipe.rlhfAlgorithm],
     rlvf: rlvfTokens[recipe.rlvfAlgorithm],
   };
