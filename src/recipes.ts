@@ -127,7 +127,7 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
       generatedDocuments: 200,
     },
     sft: {
-      epochs: 3,
+      epochs: 4,
       batchSize: 8,
       learningRate: 3e-3,
       optimizer: 'muon',

@@ -84,6 +84,8 @@ describe('orthogonalisation', () => {
   it('costs the same lying and standing, and as much as its matrices together', () => {
     // X Xᵀ and A X: 2 · 2² · 3 each; A²: 2 · 2³.
     expect(orthogonalizeOperations(2, [3])).toBe(5 * (24 + 24 + 16));
+    // X Xᵀ once, and P X once; between them five A², four P P, and eight P A.
+    expect(orthogonalizeOperations(2, [8])).toBe(2 * (2 * 4 * 8) + 17 * 16);
     expect(orthogonalizeOperations(3, [2])).toBe(orthogonalizeOperations(2, [3]));
     expect(orthogonalizeOperations(2, [3, 3])).toBe(2 * orthogonalizeOperations(2, [3]));
   });

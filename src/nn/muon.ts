@@ -9,7 +9,7 @@
  * large as AdamW's (Liu et al. 2025, "Muon is Scalable for LLM Training"), so both share learning rate and weight decay.
  */
 
-import { concat, matmul, scalar, split, sqrt, type Tensor } from '../tensor/index.ts';
+import { arange, concat, equal, matmul, scalar, split, sqrt, type Tensor, where } from '../tensor/index.ts';
 
 /** The weights that Muon updates, by name, each with the widths of the matrices that stand side by side in it. */
 export type MuonMatrices = Readonly<Record<string, readonly number[]>>;
@@ -22,33 +22,66 @@ const ITERATIONS = 5;
 /** Root mean square of an AdamW update over its learning rate, as measured in training (Liu et al. 2025, section 2.2). */
 const ADAMW_RMS = 0.2;
 
+/** From this ratio of the sides on, iterating on the product of the short one with itself takes fewer operations. */
+const LONG = 1.5;
+
 /**
  * The matrix with the same singular vectors and all singular values brought near 1 (to between about 0.7 and 1.2, unless
  * they were tiny), by Newton-Schulz iterations instead of a decomposition: with `X = U S Vᵀ`,
- * `a X + (b A + c A²) X` for `A = X Xᵀ` is `U (a S + b S³ + c S⁵) Vᵀ`.
+ * `(a I + b A + c A²) X` for `A = X Xᵀ` is `U (a S + b S³ + c S⁵) Vᵀ`.
  *
  * @param matrix `[M, N]`
  */
 export function orthogonalize(matrix: Tensor): Tensor {
-  const [a, b, c] = QUINTIC;
+  const [a] = QUINTIC;
   const [rows, columns] = matrix.shape;
+  // The smaller of X Xᵀ and Xᵀ X is A; it stands on the other side of X where X is tall.
+  const isTall = rows > columns;
+  const squareOf = (x: Tensor): Tensor => matmul(x, x, isTall ? { transposeA: true } : { transposeB: true });
+  const times = (factor: Tensor, x: Tensor): Tensor => (isTall ? matmul(x, factor) : matmul(factor, x));
+
   // The Frobenius norm is no less than the largest singular value: afterwards all are at most 1.
   let x = matrix.div(sqrt(matrix.mul(matrix).sum()).add(1e-7));
-  for (let i = 0; i < ITERATIONS; i++) {
-    // The smaller of X Xᵀ and Xᵀ X, called A.
-    const isTall = rows > columns;
-    const squares = matmul(x, x, isTall ? { transposeA: true } : { transposeB: true });
-    const polynomial = squares.mul(b).add(matmul(squares, squares, { scale: c }));
-    x = x.mul(a).add(isTall ? matmul(x, polynomial) : matmul(polynomial, x));
-  }
+  if (isLong(rows, columns)) return times(factorFor(squareOf(x)), x);
+  for (let i = 0; i < ITERATIONS; i++) x = x.mul(a).add(times(higherTerms(squareOf(x)), x));
   return x;
+}
+
+/** `b A + c A²` */
+function higherTerms(square: Tensor): Tensor {
+  const [, b, c] = QUINTIC;
+  return square.mul(b).add(matmul(square, square, { scale: c }));
+}
+
+/**
+ * What all iterations together multiply X by, from `A = X Xᵀ` alone: the polynomials of A commute, so where X becomes
+ * `P X`, A becomes `P P A`, and the long X is needed but twice.
+ */
+function factorFor(first: Tensor): Tensor {
+  const [a] = QUINTIC;
+  const [size] = first.shape;
+  const identity = where(equal(arange(size).reshape([size, 1]), arange(size).reshape([1, size])), a, 0);
+  let square = first;
+  let factor: Tensor | undefined;
+  for (let i = 0; i < ITERATIONS; i++) {
+    const polynomial = identity.add(higherTerms(square));
+    factor = factor ? matmul(polynomial, factor) : polynomial;
+    if (i < ITERATIONS - 1) square = matmul(polynomial, matmul(polynomial, square));
+  }
+  return factor as Tensor;
+}
+
+function isLong(rows: number, columns: number): boolean {
+  return Math.max(rows, columns) > LONG * Math.min(rows, columns);
 }
 
 /** Floating-point operations of the products in `orthogonalize`, for every matrix of a weight `[rows, ...widths]`. */
 export function orthogonalizeOperations(rows: number, widths: readonly number[]): number {
   const operations = widths.map((columns) => {
     const [short, long] = [Math.min(rows, columns), Math.max(rows, columns)];
-    return ITERATIONS * (4 * short ** 2 * long + 2 * short ** 3);
+    return isLong(rows, columns)
+      ? 4 * short ** 2 * long + 2 * short ** 3 * (4 * ITERATIONS - 3)
+      : ITERATIONS * (4 * short ** 2 * long + 2 * short ** 3);
   });
   return operations.reduce((a, b) => a + b);
 }

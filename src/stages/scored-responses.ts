@@ -20,9 +20,6 @@ export interface RlhfData {
   readonly rehearsal?: SftData;
 }
 
-/** Responses to each held-out prompt: one alone says more about chance than about the policy. */
-const EXAMINATION_ROUNDS = 2;
-
 /** @throws UserError where no prompt leaves room for a response */
 export async function createScoredPractice(
   { runtime, config, seed }: StageContext,
@@ -72,8 +69,7 @@ export async function createScoredPractice(
     /** The reward, and beside it a figure that no reward model can be talked into: how varied the responses are. */
     async examine(weights) {
       if (data.heldOut.length === 0) return [];
-      const prompts = Array.from({ length: EXAMINATION_ROUNDS }, () => data.heldOut).flat();
-      const attempts = await respond(weights, prompts, createRandom(foldSeed(seed, 'rlhf-examination')));
+      const attempts = await respond(weights, data.heldOut, createRandom(foldSeed(seed, 'rlhf-examination')));
       return [
         {
           name: { zh: '留出提问 平均奖励', en: 'held-out mean reward' },
