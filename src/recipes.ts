@@ -89,7 +89,7 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
       generatedTasks: 200,
       shortAnswers: 0.4,
     },
-    reward: { epochs: 2, batchSize: 12, learningRate: 1e-3, generatedPairs: 180, ...REWARD },
+    reward: { epochs: 2, batchSize: 8, learningRate: 1e-3, generatedPairs: 180, ...REWARD },
     rlhf: {
       ...RLHF,
       criticWarmup: 64,
