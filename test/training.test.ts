@@ -183,7 +183,7 @@ describe('the estimate', () => {
   });
 
   it('measures a speed that a computer can have', async () => {
-    const speed = await measureGemm(await createNodeRuntime({ threads: 1 }), 128, 2);
+    const speed = await measureGemm(await createNodeRuntime({ threads: 1 }), 128, 0.01);
     expect(speed).toBeGreaterThan(0.01);
     expect(speed).toBeLessThan(1e6);
   });

@@ -65,7 +65,7 @@ export async function diagnose(options: {
 }): Promise<Diagnosis> {
   const { out, threads } = options;
   const runtime = await openRuntime({ threads });
-  const gflops = await measureGemm(runtime, 1024, 10);
+  const gflops = await measureGemm(runtime);
   const freeMemoryBytes = process.availableMemory();
   const data = loadData([]);
   const presets = (Object.keys(PRESETS) as PresetName[]).map((preset) => {
