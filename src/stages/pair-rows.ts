@@ -5,19 +5,12 @@
  * Legend: `B` rows a batch, `T` places a row.
  */
 
-import { bestFit, placeConversation } from '../data/pack.ts';
+import { bestFit, type PackedRow, placeConversation } from '../data/pack.ts';
 import type { NdArray, Spec } from '../tensor/index.ts';
 import type { RenderedPair } from './pairs.ts';
 
 /** Both conversations of some pairs, in `T` places. Places that no conversation takes are 0 in every array. */
-export interface PairRow {
-  readonly ids: Int32Array; // [T]
-  /** The next token of the same conversation, 0 at the end of it. */
-  readonly targets: Int32Array; // [T]
-  /** The place in the conversation, from 0 for each. */
-  readonly positions: Int32Array; // [T]
-  /** 1, 2, ... by conversation, 0 for padding. Attention stays within equal numbers. */
-  readonly segments: Int32Array; // [T]
+export interface PairRow extends Omit<PackedRow, 'lossMask'> {
   /** 1/n at the n places whose targets are the tokens of a chosen answer, else 0. */
   readonly share: Float32Array; // [T]
   /** 1 at the last token of each chosen conversation, else 0. */
