@@ -1,7 +1,8 @@
 import { beforeAll, describe, expect, it } from 'vitest';
+import { rowBatch } from '../src/data/pack.ts';
 import { logSigmoid, tokenLogProbabilities } from '../src/nn/losses.ts';
 import { bindParameters, initializeParameters } from '../src/nn/parameters.ts';
-import { packPairs, pairBatch, pairBatchSpec, pairLength, rowLengthFor } from '../src/stages/pair-rows.ts';
+import { packPairs, pairBatchSpec, pairLength, rowLengthFor } from '../src/stages/pair-rows.ts';
 import { type RenderedPair, renderPairs } from '../src/stages/pairs.ts';
 import { RewardModel, rewardLoss, rewardParameters } from '../src/stages/reward-model.ts';
 import { fromNdArray, neg, type Runtime, tensor, trace } from '../src/tensor/index.ts';
@@ -53,7 +54,7 @@ describe('rows of pairs', () => {
   });
 
   it('are batches of the shapes that are announced', () => {
-    const batch = pairBatch([...packPairs([pairOf([10], [20])], 8), ...packPairs([pairOf([10], [20])], 8)]);
+    const batch = rowBatch([...packPairs([pairOf([10], [20])], 8), ...packPairs([pairOf([10], [20])], 8)]);
     const shapes = (of: Record<string, { dtype: string; shape: readonly number[] }>) =>
       Object.entries(of).map(([name, { dtype, shape }]) => [name, dtype, shape]);
     expect(shapes(batch)).toEqual(shapes(pairBatchSpec(2, 8)));
@@ -103,7 +104,7 @@ describe('the loss of packed pairs', () => {
     const mean = (of: (reading: (typeof alone)[number]) => number): number =>
       alone.reduce((total, reading) => total + of(reading), 0) / alone.length;
 
-    const batch = pairBatch(rows);
+    const batch = rowBatch(rows);
     const tensors = Object.fromEntries(
       Object.entries(weights).map(([name, array]) => [name, fromNdArray(array)]),
     );

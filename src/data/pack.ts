@@ -10,6 +10,7 @@
 
 import type { Rendered } from '../chat-format.ts';
 import { UserError } from '../errors.ts';
+import type { NdArray } from '../tensor/index.ts';
 
 /**
  * One stream of tokens: every document followed by the separator.
@@ -67,17 +68,35 @@ export function cutRows(
   return { ids, targets };
 }
 
-/** Some conversations in `T` places. Places that no conversation takes are 0 in every array. */
-export interface PackedRow {
+/** Where conversations stand in the `T` places of a row. Places that none takes are 0 in every array. */
+export interface RowLayout {
   readonly ids: Int32Array; // [T]
   /** The next token of the same conversation. */
   readonly targets: Int32Array; // [T]
-  /** 1 where the target is to be learned, else 0. */
-  readonly lossMask: Float32Array; // [T]
   /** The place in the conversation, from 0 for each. */
   readonly positions: Int32Array; // [T]
   /** 1, 2, ... by conversation, 0 for padding. Attention stays within equal numbers. */
   readonly segments: Int32Array; // [T]
+}
+
+/** Some conversations, and what of them is learned. */
+export interface PackedRow extends RowLayout {
+  /** 1 where the target is to be learned, else 0. */
+  readonly lossMask: Float32Array; // [T]
+}
+
+export function emptyLayout(T: number): RowLayout {
+  return {
+    ids: new Int32Array(T),
+    targets: new Int32Array(T),
+    positions: new Int32Array(T),
+    segments: new Int32Array(T),
+  };
+}
+
+/** A row in which nothing is learned. */
+export function emptyRow(T: number): PackedRow {
+  return { ...emptyLayout(T), lossMask: new Float32Array(T) };
 }
 
 /** What became of the conversations. */
@@ -190,13 +209,7 @@ export function bestFit<Item>(
 }
 
 function fillRow(items: readonly Item[], contextLength: number): PackedRow {
-  const row: PackedRow = {
-    ids: new Int32Array(contextLength),
-    targets: new Int32Array(contextLength),
-    lossMask: new Float32Array(contextLength),
-    positions: new Int32Array(contextLength),
-    segments: new Int32Array(contextLength),
-  };
+  const row = emptyRow(contextLength);
   let start = 0;
   items.forEach(({ rendered: { ids, mask }, inputs }, index) => {
     placeConversation(row, ids, { start, inputs, segment: index + 1 });
@@ -208,7 +221,7 @@ function fillRow(items: readonly Item[], contextLength: number): PackedRow {
 
 /** Put the first `inputs` tokens of a conversation into a row, as a segment of its own. */
 export function placeConversation(
-  row: Pick<PackedRow, 'ids' | 'targets' | 'positions' | 'segments'>,
+  row: RowLayout,
   ids: Int32Array,
   { start, inputs, segment }: { readonly start: number; readonly inputs: number; readonly segment: number },
 ): void {
@@ -218,15 +231,26 @@ export function placeConversation(
   row.segments.fill(segment, start, start + inputs);
 }
 
-/** A batch of packed rows: the arrays of the rows, one after the other. Every array is [B, T]. */
-export function stackRows(rows: readonly PackedRow[]): PackedRow {
-  const integers = (pick: (row: PackedRow) => Int32Array): Int32Array =>
-    Int32Array.from(rows.flatMap((row) => [...pick(row)]));
-  return {
-    ids: integers((row) => row.ids),
-    targets: integers((row) => row.targets),
-    lossMask: Float32Array.from(rows.flatMap((row) => [...row.lossMask])),
-    positions: integers((row) => row.positions),
-    segments: integers((row) => row.segments),
+type Arrays<Row> = { readonly [Name in keyof Row]: Int32Array | Float32Array };
+
+/** The arrays of some rows, one row after the other: every array is [B, T]. */
+export function stackRows<Row extends Arrays<Row>>(rows: readonly Row[]): Row {
+  const stack = (name: keyof Row): Int32Array | Float32Array => {
+    const numbers = rows.flatMap((row) => [...row[name]]);
+    return rows[0][name] instanceof Float32Array ? Float32Array.from(numbers) : Int32Array.from(numbers);
   };
+  const names = Object.keys(rows[0]) as (keyof Row)[];
+  return Object.fromEntries(names.map((name) => [name, stack(name)])) as unknown as Row;
+}
+
+/** Rows as a batch that a loss reads. */
+export function rowBatch<Row extends Arrays<Row>>(rows: readonly Row[]): Record<keyof Row, NdArray> {
+  const names = Object.keys(rows[0]) as (keyof Row)[];
+  const shape = [rows.length, rows[0][names[0]].length];
+  const stacked = stackRows(rows);
+  const arrays = names.map((name): [keyof Row, NdArray] => {
+    const data = stacked[name];
+    return [name, { dtype: data instanceof Float32Array ? 'float32' : 'int32', shape, data }];
+  });
+  return Object.fromEntries(arrays) as Record<keyof Row, NdArray>;
 }

@@ -60,15 +60,17 @@ function higherTerms(square: Tensor): Tensor {
 function factorFor(first: Tensor): Tensor {
   const [a] = QUINTIC;
   const [size] = first.shape;
-  const identity = where(equal(arange(size).reshape([size, 1]), arange(size).reshape([1, size])), a, 0);
+  const onDiagonal = equal(arange(size).reshape([size, 1]), arange(size).reshape([1, size]));
+  const polynomialOf = (square: Tensor): Tensor => where(onDiagonal, a, 0).add(higherTerms(square));
   let square = first;
-  let factor: Tensor | undefined;
-  for (let i = 0; i < ITERATIONS; i++) {
-    const polynomial = identity.add(higherTerms(square));
-    factor = factor ? matmul(polynomial, factor) : polynomial;
-    if (i < ITERATIONS - 1) square = matmul(polynomial, matmul(polynomial, square));
+  let polynomial = polynomialOf(square);
+  let factor = polynomial;
+  for (let i = 1; i < ITERATIONS; i++) {
+    square = matmul(polynomial, matmul(polynomial, square));
+    polynomial = polynomialOf(square);
+    factor = matmul(polynomial, factor);
   }
-  return factor as Tensor;
+  return factor;
 }
 
 function isLong(rows: number, columns: number): boolean {

@@ -5,12 +5,12 @@
  * Legend: `B` rows a batch, `T` places a row.
  */
 
-import { bestFit, type PackedRow, placeConversation } from '../data/pack.ts';
-import type { NdArray, Spec } from '../tensor/index.ts';
+import { bestFit, emptyLayout, placeConversation, type RowLayout, rowBatch } from '../data/pack.ts';
+import type { Spec } from '../tensor/index.ts';
 import type { RenderedPair } from './pairs.ts';
 
-/** Both conversations of some pairs, in `T` places. Places that no conversation takes are 0 in every array. */
-export interface PairRow extends Omit<PackedRow, 'lossMask'> {
+/** Both conversations of some pairs. */
+export interface PairRow extends RowLayout {
   /** 1/n at the n places whose targets are the tokens of a chosen answer, else 0. */
   readonly share: Float32Array; // [T]
   /** 1 at the last token of each chosen conversation, else 0. */
@@ -56,41 +56,14 @@ function fillPairRow(pairs: readonly RenderedPair[], T: number): PairRow {
 
 function emptyPairRow(T: number): PairRow {
   return {
-    ids: new Int32Array(T),
-    targets: new Int32Array(T),
-    positions: new Int32Array(T),
-    segments: new Int32Array(T),
+    ...emptyLayout(T),
     share: new Float32Array(T),
     chosenEnd: new Float32Array(T),
     rejectedEnd: new Int32Array(T),
   };
 }
 
-/** Rows as what the loss reads: each array `[B, T]`. */
-export function pairBatch(rows: readonly PairRow[]): Record<keyof PairRow, NdArray> {
-  const shape = [rows.length, rows[0].ids.length];
-  const integers = (name: 'ids' | 'targets' | 'positions' | 'segments' | 'rejectedEnd'): NdArray => ({
-    dtype: 'int32',
-    shape,
-    data: Int32Array.from(rows.flatMap((row) => [...row[name]])),
-  });
-  const floats = (name: 'share' | 'chosenEnd'): NdArray => ({
-    dtype: 'float32',
-    shape,
-    data: Float32Array.from(rows.flatMap((row) => [...row[name]])),
-  });
-  return {
-    ids: integers('ids'),
-    targets: integers('targets'),
-    positions: integers('positions'),
-    segments: integers('segments'),
-    share: floats('share'),
-    chosenEnd: floats('chosenEnd'),
-    rejectedEnd: integers('rejectedEnd'),
-  };
-}
-
 /** The shapes of a batch of B rows. */
 export function pairBatchSpec(B: number, T: number): Record<keyof PairRow, Spec> {
-  return pairBatch(Array.from({ length: B }, () => emptyPairRow(T)));
+  return rowBatch(Array.from({ length: B }, () => emptyPairRow(T)));
 }

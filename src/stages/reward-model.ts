@@ -16,6 +16,7 @@
 import type { ModelConfig } from '../config.ts';
 import { countParts, planBatches, splitRows } from '../data/batches.ts';
 import type { PreferencePair } from '../data/formats.ts';
+import { rowBatch } from '../data/pack.ts';
 import { GPT } from '../model.ts';
 import { createAccumulatingTrainer } from '../nn/gradient-accumulation.ts';
 import { Linear } from '../nn/layers.ts';
@@ -37,7 +38,7 @@ import {
   type Tensor,
   trace,
 } from '../tensor/index.ts';
-import { type PairRow, packPairs, pairBatch, pairBatchSpec, pairLength, rowLengthFor } from './pair-rows.ts';
+import { type PairRow, packPairs, pairBatchSpec, pairLength, rowLengthFor } from './pair-rows.ts';
 import { fittingPairs, longestOf, type PairData, type RenderedPair, renderPairs } from './pairs.ts';
 import { conversationMask } from './sft.ts';
 import {
@@ -187,7 +188,7 @@ export async function trainRewardModel(
     const { rows } = batches.at(step);
     const lr = learningRateAt(step, schedule);
     const result = await trainer.step(
-      splitRows(rows, parts).map((some) => pairBatch(some)),
+      splitRows(rows, parts).map((some) => rowBatch(some)),
       lr,
     );
     checkStep('reward', step + 1, result);

@@ -12,7 +12,7 @@
 import { type Message, type Rendered, renderConversation } from '../chat-format.ts';
 import type { ModelConfig } from '../config.ts';
 import { type Batches, countParts, planBatches, splitRows } from '../data/batches.ts';
-import { type PackedRow, packConversations, stackRows } from '../data/pack.ts';
+import { emptyRow, type PackedRow, packConversations, rowBatch } from '../data/pack.ts';
 import type { Text } from '../i18n.ts';
 import { GPT, hiddenMatrices, MASKED } from '../model.ts';
 import { createAccumulatingTrainer } from '../nn/gradient-accumulation.ts';
@@ -246,13 +246,7 @@ export async function meansOverTargets(
 
 /** Rows in which nothing is learned. */
 export function emptyRows(count: number, T: number): PackedRow[] {
-  return Array.from({ length: count }, () => ({
-    ids: new Int32Array(T),
-    targets: new Int32Array(T),
-    lossMask: new Float32Array(T),
-    positions: new Int32Array(T),
-    segments: new Int32Array(T),
-  }));
+  return Array.from({ length: count }, () => emptyRow(T));
 }
 
 /** The shapes of a batch. */
@@ -261,16 +255,9 @@ export function sftBatchSpec(B: number, T: number): Record<string, Spec> {
 }
 
 /** Packed rows as what the loss reads. */
-export function sftBatch(rows: readonly PackedRow[], dropoutKey: NdArray): Record<string, NdArray> {
-  const shape = [rows.length, rows[0].ids.length];
-  const { ids, targets, lossMask, positions, segments } = stackRows(rows);
-  const int = (data: Int32Array): NdArray => ({ dtype: 'int32', shape, data });
-  return {
-    ids: int(ids),
-    targets: int(targets),
-    lossMask: { dtype: 'float32', shape, data: lossMask },
-    positions: int(positions),
-    segments: int(segments),
-    dropoutKey,
-  };
+export function sftBatch(
+  rows: readonly PackedRow[],
+  dropoutKey: NdArray,
+): Record<keyof PackedRow | 'dropoutKey', NdArray> {
+  return { ...rowBatch(rows), dropoutKey };
 }
