@@ -15,6 +15,7 @@ import type { ModelConfig } from './config.ts';
 import { dropout, LayerNorm, Linear, RmsNorm, silu } from './nn/layers.ts';
 import { MixtureOfExperts, type Transformed } from './nn/mixture-of-experts.ts';
 import { listParameters, type ParameterSpec, type Parameters } from './nn/parameters.ts';
+import { lookingBack, rotaryTables } from './nn/positions.ts';
 import {
   arange,
   broadcastTo,
@@ -66,19 +67,18 @@ export class CausalSelfAttention {
   readonly cos: Tensor;
   readonly sin: Tensor;
 
-  constructor(parameters: Parameters, config: ModelConfig) {
+  constructor(parameters: Parameters, config: ModelConfig, block: number) {
     const { hiddenSize, numHeads, numKvHeads, numLayers } = config;
     const headSize = hiddenSize / numHeads;
-    const bias = config.norm === 'layernorm';
     this.config = config;
     // Queries of all heads, then keys, then values, in one product.
     this.c_attn = new Linear(parameters.at('c_attn'), hiddenSize, (numHeads + 2 * numKvHeads) * headSize, {
       init: { std: 0.02 },
-      bias,
+      bias: hasBias(config) && lookingBack(config, block),
     });
     this.c_proj = new Linear(parameters.at('c_proj'), hiddenSize, hiddenSize, {
       init: { std: residualStd(numLayers) },
-      bias,
+      bias: hasBias(config),
     });
     [this.cos, this.sin] = rotaryTables(config.contextLength, headSize, config.ropeBase);
   }
@@ -128,11 +128,9 @@ export class FeedForward {
   readonly linear2: Linear;
   readonly gate: Linear | undefined;
 
-  constructor(
-    parameters: Parameters,
-    { hiddenSize, intermediateSize, activation, norm, numLayers }: ModelConfig,
-  ) {
-    const bias = norm === 'layernorm';
+  constructor(parameters: Parameters, config: ModelConfig) {
+    const { hiddenSize, intermediateSize, activation, numLayers } = config;
+    const bias = hasBias(config);
     const options = { init: { std: 0.02 }, bias };
     this.gate =
       activation === 'swiglu'
@@ -160,9 +158,9 @@ export class TransformerBlock {
   readonly feed_forward: FeedForward | MixtureOfExperts;
   readonly dropoutRate: number;
 
-  constructor(parameters: Parameters, config: ModelConfig) {
+  constructor(parameters: Parameters, config: ModelConfig, block: number) {
     this.attention_norm = norm(parameters.at('attention_norm'), config);
-    this.attention = new CausalSelfAttention(parameters.at('attention'), config);
+    this.attention = new CausalSelfAttention(parameters.at('attention'), config, block);
     this.feed_forward_norm = norm(parameters.at('feed_forward_norm'), config);
     this.feed_forward = feedForward(parameters.at('feed_forward'), config);
     this.dropoutRate = config.dropout;
@@ -211,7 +209,7 @@ export class GPT {
       .get('weight', [config.vocabSize, config.hiddenSize], { std: 0.02 });
     this.blocks = Array.from(
       { length: config.numLayers },
-      (_, i) => new TransformerBlock(parameters.at('blocks').at(i), config),
+      (_, i) => new TransformerBlock(parameters.at('blocks').at(i), config, i),
     );
     this.norm = norm(parameters.at('norm'), config);
   }
@@ -277,6 +275,11 @@ function feedForward(parameters: Parameters, config: ModelConfig): FeedForward |
   return new MixtureOfExperts(parameters, shape, (expert) => new FeedForward(expert, config));
 }
 
+/** GPT's linear layers have biases, Llama's have none. */
+function hasBias(config: ModelConfig): boolean {
+  return config.norm === 'layernorm';
+}
+
 function norm(parameters: Parameters, config: ModelConfig): LayerNorm | RmsNorm {
   return config.norm === 'layernorm'
     ? new LayerNorm(parameters, config.hiddenSize)
@@ -286,18 +289,4 @@ function norm(parameters: Parameters, config: ModelConfig): LayerNorm | RmsNorm 
 /** Layers that write into the residual stream start smaller, so that its variance does not grow with depth (GPT-2). */
 function residualStd(numLayers: number): number {
   return 0.02 / Math.sqrt(2 * numLayers);
-}
-
-/** cos and sin `[contextLength, D/2]` of the angle `position · base^(-2i/D)`. */
-function rotaryTables(contextLength: number, headSize: number, base: number): [cos: Tensor, sin: Tensor] {
-  const half = headSize / 2;
-  const angles = Float64Array.from(
-    { length: contextLength * half },
-    (_, i) => Math.floor(i / half) * base ** (-(i % half) / half),
-  );
-  const shape = [contextLength, half];
-  return [
-    tensor(Float32Array.from(angles, Math.cos), shape),
-    tensor(Float32Array.from(angles, Math.sin), shape),
-  ];
 }

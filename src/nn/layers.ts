@@ -29,11 +29,12 @@ export class Linear {
     parameters: Parameters,
     inputSize: number,
     outputSize: number,
-    options: { readonly init: Initializer; readonly bias: boolean },
+    options: { readonly init: Initializer; readonly bias: boolean | Initializer },
   ) {
-    this.weight = parameters.get('weight', [inputSize, outputSize], options.init);
+    const { init, bias } = options;
+    this.weight = parameters.get('weight', [inputSize, outputSize], init);
     this.scales = this.weight.dtype === 'int8' ? parameters.get('scales', [outputSize], ONE) : undefined;
-    this.bias = options.bias ? parameters.get('bias', [outputSize], ZERO) : undefined;
+    this.bias = bias ? parameters.get('bias', [outputSize], bias === true ? ZERO : bias) : undefined;
     this.adapter = parameters.adapter;
   }
 

@@ -9,9 +9,13 @@ import { type NdArray, type Shape, sizeOf } from '../tensor/ndarray.ts';
 import { createRandom, foldSeed } from '../tensor/random.ts';
 import { fromNdArray, Tensor } from '../tensor/tensor.ts';
 
-/** How a weight starts: a constant, normal with mean 0 and a standard deviation, or uniform between -bound and bound. */
+/**
+ * How a weight starts: a constant, values worked out, normal with mean 0 and a standard deviation, or uniform between
+ * -bound and bound.
+ */
 export type Initializer =
   | { readonly constant: number }
+  | { readonly values: Float32Array }
   | { readonly std: number }
   | { readonly bound: number };
 
@@ -58,6 +62,7 @@ export function initializeParameters(
   for (const [name, { shape, init }] of Object.entries(specs)) {
     const data = new Float32Array(sizeOf(shape));
     if ('constant' in init) data.fill(init.constant);
+    else if ('values' in init) data.set(init.values);
     else {
       const random = createRandom(foldSeed(seed, name));
       const draw =
