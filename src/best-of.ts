@@ -13,8 +13,8 @@ import type { Checkpoint } from './checkpoint.ts';
 import type { ContinuationOptions } from './continuation.ts';
 import { createDecoder } from './decoder.ts';
 import { type Generated, generateBatch } from './generate.ts';
+import { createScorer, type Scorer } from './scorer.ts';
 import { renderForScoring } from './stages/pairs.ts';
-import { createScorer, type Scorer } from './stages/reward-model.ts';
 import { createRandom, foldSeed, type Runtime } from './tensor/index.ts';
 
 /** What is needed of a checkpoint to run it. */

@@ -24,7 +24,7 @@ import { UserError } from './errors.ts';
 import { recoverFolder } from './files.ts';
 import { lockFolder } from './folder-lock.ts';
 import { gptParameters } from './model.ts';
-import { rewardParameters } from './stages/reward-model.ts';
+import { rewardParameters } from './scorer.ts';
 import type { SavedState, StageName } from './stages/stage.ts';
 import type { Shape } from './tensor/index.ts';
 

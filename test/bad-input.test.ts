@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { saveCheckpoint } from '../src/checkpoint.ts';
 import { initializeParameters } from '../src/nn/parameters.ts';
 import { decodeSafetensors, encodeSafetensors } from '../src/safetensors.ts';
-import { rewardParameters } from '../src/stages/reward-model.ts';
+import { rewardParameters } from '../src/scorer.ts';
 import { Tokenizer } from '../src/tokenizer.ts';
 import { CONFIG, freshWeights, tokenizer } from './support/tiny.ts';
 

@@ -22,7 +22,7 @@ import {
 import { setLanguage } from '../src/i18n.ts';
 import { initializeParameters } from '../src/nn/parameters.ts';
 import { GREEDY, PLAIN_SAMPLING, type SamplingOptions } from '../src/sampling.ts';
-import { rewardParameters } from '../src/stages/reward-model.ts';
+import { rewardParameters } from '../src/scorer.ts';
 import { createRandom } from '../src/tensor/index.ts';
 import { createNodeRuntime } from '../src/tensor/runtime/node.ts';
 import { SPECIAL } from '../src/tokenizer.ts';

@@ -6,17 +6,12 @@ import { GPT } from '../src/model.ts';
 import { bindParameters, initializeParameters } from '../src/nn/parameters.ts';
 import { createTrainer, createTrainState } from '../src/nn/train-step.ts';
 import { GREEDY } from '../src/sampling.ts';
+import { createScorer, RewardModel, rewardParameters } from '../src/scorer.ts';
 import { createCritic, criticWeights } from '../src/stages/critic.ts';
 import { renderPairs } from '../src/stages/pairs.ts';
 import { createJudge } from '../src/stages/policy-judge.ts';
 import { evaluatePretrain, keyOf, pretrain } from '../src/stages/pretrain.ts';
-import {
-  createScorer,
-  evaluateRewardModel,
-  RewardModel,
-  rewardParameters,
-  trainRewardModel,
-} from '../src/stages/reward-model.ts';
+import { evaluateRewardModel, trainRewardModel } from '../src/stages/reward-model.ts';
 import { trainRlhf } from '../src/stages/rlhf.ts';
 import { trainRlvf } from '../src/stages/rlvf.ts';
 import type { RlhfData } from '../src/stages/scored-responses.ts';

@@ -8,7 +8,7 @@ import { recoverFolder } from '../files.ts';
 import { text } from '../i18n.ts';
 import { gptParameters } from '../model.ts';
 import type { ParameterSpec } from '../nn/parameters.ts';
-import { rewardParameters } from '../stages/reward-model.ts';
+import { rewardParameters } from '../scorer.ts';
 import { STAGES, type StageName } from '../stages/stage.ts';
 
 const WEIGHTS = 'model.safetensors';

@@ -2,8 +2,8 @@
 
 import type { Checkpoint } from '../checkpoint.ts';
 import type { PreferencePair } from '../data/formats.ts';
+import { createScorer } from '../scorer.ts';
 import { renderPairs } from '../stages/pairs.ts';
-import { createScorer } from '../stages/reward-model.ts';
 import type { Runtime } from '../tensor/index.ts';
 import { brierScore, calibrationError } from './calibration.ts';
 import { type Baseline, type Figure, figure } from './figures.ts';

@@ -11,9 +11,9 @@
 import type { ModelConfig } from '../config.ts';
 import { bindParameters } from '../nn/parameters.ts';
 import { createTrainer, type LossFunction, type StepResult, type TrainState } from '../nn/train-step.ts';
+import { RewardModel } from '../scorer.ts';
 import { type NdArray, type Runtime, type Spec, trace } from '../tensor/index.ts';
 import { clippedValueLoss } from './ppo.ts';
-import { RewardModel } from './reward-model.ts';
 import { actionsOf, type Episode, episodeBatch, spreadActions } from './sequences.ts';
 
 /** A reward model whose rewards are counted as PPO counts them: from the mean, in deviations. */

@@ -3,11 +3,11 @@
 import { createDecoder } from '../decoder.ts';
 import { rollout } from '../rollout.ts';
 import { PLAIN_SAMPLING } from '../sampling.ts';
+import { createScorer } from '../scorer.ts';
 import { createRandom, foldSeed, type NdArray, type Random } from '../tensor/index.ts';
 import { SPECIAL } from '../tokenizer.ts';
 import { distinct } from '../variety.ts';
 import { type Attempt, mean, type Practice } from './practice.ts';
-import { createScorer } from './reward-model.ts';
 import { tokensOf } from './sequences.ts';
 import type { SftData } from './sft.ts';
 import { requireFitting, type StageContext } from './stage.ts';
