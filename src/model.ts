@@ -157,6 +157,8 @@ export class TransformerBlock {
   readonly feed_forward_norm: LayerNorm | RmsNorm;
   readonly feed_forward: FeedForward | MixtureOfExperts;
   readonly dropoutRate: number;
+  /** Which of the blocks this is, from 0. */
+  readonly block: number;
 
   constructor(parameters: Parameters, config: ModelConfig, block: number) {
     this.attention_norm = norm(parameters.at('attention_norm'), config);
@@ -164,18 +166,15 @@ export class TransformerBlock {
     this.feed_forward_norm = norm(parameters.at('feed_forward_norm'), config);
     this.feed_forward = feedForward(parameters.at('feed_forward'), config);
     this.dropoutRate = config.dropout;
+    this.block = block;
   }
 
-  forward(
-    x: Tensor,
-    context: Context,
-    block: number,
-  ): { x: Tensor } & KeysValues & Pick<Transformed, 'balance'> {
-    const key = (site: number): Tensor | undefined => context.dropoutKey?.add(2 * block + site);
+  forward(x: Tensor, context: Context): { x: Tensor } & KeysValues & Pick<Transformed, 'balance'> {
+    const key = (site: number): Tensor | undefined => context.dropoutKey?.add(2 * this.block + site);
     const { output, keys, values } = this.attention.forward(
       this.attention_norm.forward(x),
       context,
-      context.past?.[block],
+      context.past?.[this.block],
     );
     const attended = x.add(dropout(output, this.dropoutRate, key(1)));
     const { output: transformed, balance } = this.feed_forward.forward(
@@ -225,8 +224,8 @@ export class GPT {
     const cache: KeysValues[] = [];
     const balances: Tensor[] = [];
     let x = dropout(gather(this.embedding, tokens), this.config.dropout, context.dropoutKey); // [B, T, C]
-    this.blocks.forEach((block, i) => {
-      const { x: next, keys, values, balance } = block.forward(x, complete, i);
+    this.blocks.forEach((block) => {
+      const { x: next, keys, values, balance } = block.forward(x, complete);
       x = next;
       cache.push({ keys, values });
       if (balance) balances.push(balance);

@@ -4,6 +4,7 @@ import { type ModelConfig, PRESETS } from '../src/config.ts';
 import { createDecoder } from '../src/decoder.ts';
 import { GPT, gptParameters } from '../src/model.ts';
 import { bindParameters, countParameters, initializeParameters } from '../src/nn/parameters.ts';
+import { rotaryTables } from '../src/nn/positions.ts';
 import { createTrainer, createTrainState, type LossFunction } from '../src/nn/train-step.ts';
 import { decodeSafetensors } from '../src/safetensors.ts';
 import {
@@ -252,13 +253,7 @@ it('attends by relative position only: turning queries and keys by the same shif
       [1, 1, 2, 8],
     );
   const [q, k] = [vectors(), vectors()];
-  const angle = (position: number, i: number): number => position * 10000 ** (-i / 4);
-  const table = (f: (x: number) => number) =>
-    tensor(
-      Float32Array.from({ length: 40 * 4 }, (_, j) => f(angle(Math.floor(j / 4), j % 4))),
-      [40, 4],
-    );
-  const [cos, sin] = [table(Math.cos), table(Math.sin)];
+  const [cos, sin] = rotaryTables(40, 8, 10000);
   const products = (shift: number) => {
     const at = tensor([3 + shift, 11 + shift], [1, 2], 'int32');
     return matmul(rotary(q, at, cos, sin), rotary(k, at, cos, sin), { transposeB: true }).data;
