@@ -64,7 +64,6 @@ export async function createBestOf(options: {
         runtime,
         config: rewardModel.config,
         weights: rewardModel.params,
-        batchSize: count,
         length: padded,
       }));
     scorers.set(padded, scorer);

@@ -48,21 +48,21 @@ const REWARD = { rehearsalCoefficient: 0.5 };
 /** DAPO's clip-higher (Yu et al. 2025). */
 const GRPO = { epochs: 2, clipLow: 0.2, clipHigh: 0.28 };
 
-const RLHF: Omit<RlhfOptions, 'episodes' | 'batchSize' | 'miniBatchSize' | 'learningRate' | 'maxNewTokens'> =
-  {
-    ppoEpochs: 2,
-    temperature: 1,
-    klCoefficient: 0.15,
-    klTarget: 6,
-    klHorizon: 10_000,
-    criticLearningRate: 2e-4,
-    criticWarmup: 256,
-    rehearsalRows: 2,
-    rehearsalCoefficient: 0.5,
-    gamma: 1,
-    lambda: 0.95,
-    missingEndPenalty: 1,
-  };
+const RLHF: Omit<RlhfOptions, 'episodes' | 'batchSize' | 'learningRate' | 'maxNewTokens'> = {
+  miniBatchSize: 6,
+  ppoEpochs: 2,
+  temperature: 1,
+  klCoefficient: 0.15,
+  klTarget: 6,
+  klHorizon: 10_000,
+  criticLearningRate: 2e-4,
+  criticWarmup: 256,
+  rehearsalRows: 2,
+  rehearsalCoefficient: 0.5,
+  gamma: 1,
+  lambda: 0.95,
+  missingEndPenalty: 1,
+};
 
 export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
   nano: {
@@ -95,7 +95,6 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
       criticWarmup: 64,
       episodes: 96,
       batchSize: 16,
-      miniBatchSize: 8,
       learningRate: 1e-3,
       maxNewTokens: 24,
     },
@@ -113,7 +112,7 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
   mini: {
     ...USUAL,
     dpo: { epochs: 2, batchSize: 8, learningRate: 2e-4, beta: 0.1 },
-    grpo: { ...GRPO, miniBatchSize: 16, learningRate: 1e-4 },
+    grpo: { ...GRPO, miniBatchSize: 8, learningRate: 1e-4 },
     bestOfN: {
       rlhf: { iterations: 16, questions: 16, groupSize: 4, epochs: 1, batchSize: 4, learningRate: 1e-4 },
       rlvf: { iterations: 60, questions: 12, groupSize: 8, epochs: 1, batchSize: 4, learningRate: 1e-4 },
@@ -139,7 +138,6 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
       ...RLHF,
       episodes: 1024,
       batchSize: 32,
-      miniBatchSize: 16,
       learningRate: 4e-4,
       klCoefficient: 0.1,
       maxNewTokens: 48,
@@ -158,7 +156,7 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
   small: {
     ...USUAL,
     dpo: { epochs: 2, batchSize: 8, learningRate: 5e-5, beta: 0.1 },
-    grpo: { ...GRPO, miniBatchSize: 16, learningRate: 5e-5 },
+    grpo: { ...GRPO, miniBatchSize: 8, learningRate: 5e-5 },
     bestOfN: {
       rlhf: { iterations: 16, questions: 16, groupSize: 4, epochs: 1, batchSize: 4, learningRate: 5e-5 },
       rlvf: { iterations: 60, questions: 16, groupSize: 8, epochs: 1, batchSize: 4, learningRate: 5e-5 },
@@ -170,7 +168,6 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
       ...RLHF,
       episodes: 960,
       batchSize: 32,
-      miniBatchSize: 16,
       learningRate: 1e-4,
       maxNewTokens: 48,
     },

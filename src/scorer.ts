@@ -1,16 +1,17 @@
 /**
  * @file What a reward model is, and how it scores texts that are finished; it is trained in `stages/reward-model.ts`.
  *
- * Legend: B sequences, T length, C channels.
+ * Legend: B rows, which several texts may share, T places a row, C channels.
  */
 
 import type { ModelConfig } from './config.ts';
-import { GPT } from './model.ts';
+import { computeSpans, emptyLayout, packTexts, ROWS_AT_A_TIME, rowBatch } from './data/rows.ts';
+import { type Context, conversationMask, GPT } from './model.ts';
 import { Linear } from './nn/layers.ts';
 import { bindParameters, listParameters, type Parameters } from './nn/parameters.ts';
-import { gather, type NdArray, type Runtime, type Tensor, trace } from './tensor/index.ts';
+import { type NdArray, type Runtime, type Tensor, trace } from './tensor/index.ts';
 
-/** A GPT whose output is one number a sequence. */
+/** A GPT whose output is one number a token. */
 export class RewardModel {
   readonly body: GPT;
   readonly head: Linear;
@@ -22,20 +23,13 @@ export class RewardModel {
     this.head = new Linear(parameters.at('reward_head'), config.hiddenSize, 1, { init: { std }, bias: true });
   }
 
-  /** Rewards `[B]` of token ids `[B, T]`, read at flat positions `last [B]` (row · T + index of the last real token). */
-  forward(ids: Tensor, last: Tensor): Tensor {
-    const [B, T] = ids.shape;
-    const { hidden } = this.body.forward(ids);
-    return this.head.forward(gather(hidden.reshape([B * T, hidden.shape[2]]), last)).reshape([B]);
-  }
-
-  /** The same number read at every token, `[B, T]`: what a critic is made of. */
-  forwardEverywhere(ids: Tensor): Tensor {
-    return this.readEverywhere(this.body.forward(ids).hidden);
+  /** What token ids `[B, T]` are worth up to each of them, `[B, T]`: a text's reward is read at its last token. */
+  forward(ids: Tensor, context?: Partial<Context>): Tensor {
+    return this.read(this.body.forward(ids, context).hidden);
   }
 
   /** The same from the body's hidden states `[B, T, C]`. */
-  readEverywhere(hidden: Tensor): Tensor {
+  read(hidden: Tensor): Tensor {
     const [B, T] = hidden.shape;
     return this.head.forward(hidden).reshape([B, T]);
   }
@@ -57,43 +51,25 @@ export async function createScorer(options: {
   readonly runtime: Runtime;
   readonly config: ModelConfig;
   readonly weights: Readonly<Record<string, NdArray>>;
-  readonly batchSize: number;
   readonly length: number;
 }): Promise<Scorer> {
-  const { runtime, config, weights, batchSize: B, length: T } = options;
+  const { runtime, config, weights, length: T } = options;
   const model = new RewardModel(bindParameters(weights), config);
   const executable = await runtime.compile(
-    trace(
-      { ids: { dtype: 'int32', shape: [B, T] }, last: { dtype: 'int32', shape: [B] } },
-      ({ ids, last }) => ({
-        rewards: model.forward(ids, last),
-      }),
-    ),
+    trace(rowBatch([emptyLayout(T)], ROWS_AT_A_TIME), ({ ids, positions, segments }) => ({
+      rewards: model.forward(ids, { positions, mask: conversationMask(segments) }),
+    })),
   );
   return {
     async score(sequences) {
-      const rewards: number[] = [];
-      for (let start = 0; start < sequences.length; start += B) {
-        const part = sequences.slice(start, start + B);
-        const full = Array.from({ length: B }, (_, i) => part[i] ?? part[0]);
-        const { rewards: scores } = await executable.run(rewardBatch(full, T));
-        rewards.push(...Array.from(scores.data.subarray(0, part.length) as Float32Array));
-      }
-      return rewards;
+      const { rows, spans } = packTexts(
+        sequences.map((sequence) => Int32Array.from(sequence)),
+        T,
+      );
+      const lastTokens = spans.map(({ row, end }) => ({ row, start: end - 1, end }));
+      const read = await computeSpans(rows, lastTokens, (batch) => executable.run(batch));
+      return read.map(({ rewards }) => rewards[0]);
     },
     release: () => executable.release(),
-  };
-}
-
-/** Sequences as a right-padded batch with the flat position of each last token. */
-function rewardBatch(sequences: readonly ArrayLike<number>[], T: number): Record<'ids' | 'last', NdArray> {
-  const ids = new Int32Array(sequences.length * T);
-  const last = Int32Array.from(sequences, ({ length }, row) => row * T + length - 1);
-  sequences.forEach((sequence, row) => {
-    ids.set(sequence, row * T);
-  });
-  return {
-    ids: { dtype: 'int32', shape: [sequences.length, T], data: ids },
-    last: { dtype: 'int32', shape: [sequences.length], data: last },
   };
 }

@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { renderConversation, renderPrompt } from '../src/chat-format.ts';
+import { evenParts } from '../src/data/batches.ts';
 import { UserError } from '../src/errors.ts';
 import { bestOfEach, trainBestOfN } from '../src/stages/best-of-n.ts';
 import { dpoObjective, trainDpo } from '../src/stages/dpo.ts';
@@ -9,7 +10,6 @@ import { renderPairs } from '../src/stages/pairs.ts';
 import { clippedPolicyLoss, k3, klLoss } from '../src/stages/ppo.ts';
 import type { Attempt } from '../src/stages/practice.ts';
 import { createScoredPractice } from '../src/stages/scored-responses.ts';
-import { episodeBatch, evenParts, spreadActions } from '../src/stages/sequences.ts';
 import { supervisedFineTune } from '../src/stages/sft.ts';
 import { createVerifiedPractice } from '../src/stages/verified-answers.ts';
 import { gradients, interpret, type NdArray, type Runtime, tensor, trace } from '../src/tensor/index.ts';
@@ -202,22 +202,6 @@ describe('mini-batches', () => {
     ]);
     expect(evenParts([1, 2], 8)).toEqual([[1, 2]]);
     expect(evenParts([], 8)).toEqual([]);
-  });
-
-  it('are filled with rows that count nothing', () => {
-    const episode = { prompt: [5, 6], response: { tokens: [7, 8], ended: true } };
-    const { ids, targets, mask } = episodeBatch([episode], 4, 2);
-    expect([ids.shape, [...ids.data]]).toEqual([
-      [2, 4],
-      [5, 6, 7, 8, 0, 0, 0, 0],
-    ]);
-    expect([...targets.data]).toEqual([6, 7, 8, 0, 0, 0, 0, 0]);
-    expect([...mask.data]).toEqual([0, 1, 1, 0, 0, 0, 0, 0]);
-    const { shape, data } = spreadActions([episode], [[3, 4]], 4, 2);
-    expect([shape, [...data]]).toEqual([
-      [2, 4],
-      [0, 3, 4, 0, 0, 0, 0, 0],
-    ]);
   });
 });
 

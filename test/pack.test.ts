@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Rendered } from '../src/chat-format.ts';
-import { countRows, cutRows, packConversations, packDocuments, stackRows } from '../src/data/pack.ts';
+import { countRows, cutRows, packConversations, packDocuments } from '../src/data/pack.ts';
+import { stackRows } from '../src/data/rows.ts';
 import { UserError } from '../src/errors.ts';
 import { fc } from './support/property.ts';
 

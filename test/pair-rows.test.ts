@@ -1,12 +1,12 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { rowBatch } from '../src/data/pack.ts';
-import { logSigmoid, tokenLogProbabilities } from '../src/nn/losses.ts';
+import { rowBatch } from '../src/data/rows.ts';
+import { tokenLogProbabilities } from '../src/nn/losses.ts';
 import { bindParameters, initializeParameters } from '../src/nn/parameters.ts';
 import { RewardModel, rewardParameters } from '../src/scorer.ts';
 import { packPairs, pairBatchSpec, pairLength, rowLengthFor } from '../src/stages/pair-rows.ts';
 import { type RenderedPair, renderPairs } from '../src/stages/pairs.ts';
 import { rewardLoss } from '../src/stages/reward-model.ts';
-import { fromNdArray, neg, type Runtime, tensor, trace } from '../src/tensor/index.ts';
+import { fromNdArray, type Runtime, tensor, trace } from '../src/tensor/index.ts';
 import { createNodeRuntime } from '../src/tensor/runtime/node.ts';
 import { expectClose } from './support/close.ts';
 import { fc } from './support/property.ts';
@@ -81,14 +81,11 @@ describe('the loss of packed pairs', () => {
     const readingOf = (conversation: Int32Array) => {
       const ids = tensor(conversation, [1, conversation.length], 'int32');
       const { hidden } = model.body.forward(ids);
-      return {
-        reward: model.forward(ids, tensor(Int32Array.of(conversation.length - 1), [1], 'int32')),
-        hidden,
-      };
+      return { reward: Number(model.read(hidden).value.data.at(-1)), hidden };
     };
     const alone = pairs.map(({ chosen, rejected, promptLength }) => {
       const better = readingOf(chosen);
-      const margin = better.reward.sub(readingOf(rejected).reward);
+      const margin = better.reward - readingOf(rejected).reward;
       const targets = Int32Array.of(...chosen.subarray(1), 0);
       const logProbabilities = tokenLogProbabilities(
         model.body.logits(better.hidden),
@@ -97,8 +94,8 @@ describe('the loss of packed pairs', () => {
       const answer = Array.from({ length: chosen.length - promptLength }, (_, i) => promptLength - 1 + i);
       const data = logProbabilities.value.data;
       return {
-        preference: neg(logSigmoid(margin)).item(),
-        margin: margin.item(),
+        preference: Math.log(1 + Math.exp(-margin)),
+        margin,
         rehearsal: -answer.reduce((total, place) => total + Number(data[place]), 0) / answer.length,
       };
     });

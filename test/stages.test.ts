@@ -1,6 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { renderConversation, renderPrompt } from '../src/chat-format.ts';
-import { packConversations, stackRows } from '../src/data/pack.ts';
+import { packConversations } from '../src/data/pack.ts';
+import { rowBatch, stackRows } from '../src/data/rows.ts';
 import { UserError } from '../src/errors.ts';
 import { GPT } from '../src/model.ts';
 import { bindParameters, initializeParameters } from '../src/nn/parameters.ts';
@@ -8,6 +9,7 @@ import { createTrainer, createTrainState } from '../src/nn/train-step.ts';
 import { GREEDY } from '../src/sampling.ts';
 import { createScorer, RewardModel, rewardParameters } from '../src/scorer.ts';
 import { createCritic, criticWeights } from '../src/stages/critic.ts';
+import { packEpisodes, spreadActions } from '../src/stages/episode-rows.ts';
 import { renderPairs } from '../src/stages/pairs.ts';
 import { createJudge } from '../src/stages/policy-judge.ts';
 import { evaluatePretrain, keyOf, pretrain } from '../src/stages/pretrain.ts';
@@ -364,12 +366,8 @@ describe('the reward model', () => {
     const rewardOf = (padding: number, shift = 0): number => {
       const ids = new Int32Array(CONFIG.contextLength).fill(padding);
       ids.set(chosen);
-      return model
-        .forward(
-          tensor(ids, [1, ids.length], 'int32'),
-          tensor(Int32Array.of(chosen.length - 1 - shift), [1], 'int32'),
-        )
-        .item();
+      const { data } = model.forward(tensor(ids, [1, ids.length], 'int32')).value;
+      return Number(data[chosen.length - 1 - shift]);
     };
     expect(chosen.at(-1)).toBe(SPECIAL.imEnd);
     expect(rewardOf(200)).toBe(rewardOf(0));
@@ -377,7 +375,7 @@ describe('the reward model', () => {
 
     // The scorer, which pads by itself, agrees at every length.
     for (const length of [chosen.length, CONFIG.contextLength]) {
-      const scorer = await createScorer({ runtime, config: CONFIG, weights, batchSize: 3, length });
+      const scorer = await createScorer({ runtime, config: CONFIG, weights, length });
       const rewards = await scorer.score([chosen, chosen.subarray(0, 5), chosen, chosen]);
       expect(rewards).toHaveLength(4);
       expectClose([rewards[0], rewards[2], rewards[3]], [rewardOf(0), rewardOf(0), rewardOf(0)], {
@@ -487,10 +485,10 @@ describe('RLHF', () => {
       { prompt: prompts[0], response: { tokens: [liked, SPECIAL.imEnd], ended: true } },
       { prompt: prompts[1], response: { tokens: [liked], ended: false } },
     ];
-    const values = await critic.values(episodes);
+    const values = await critic.values(packEpisodes(episodes, 24));
     expect(values.map(({ length }) => length)).toEqual([2, 1]);
     // The value before a token is what the reward model would give to the text up to there.
-    const scorer = await createScorer({ runtime, config: CONFIG, weights: reward, batchSize: 1, length: 24 });
+    const scorer = await createScorer({ runtime, config: CONFIG, weights: reward, length: 24 });
     const begun = [prompts[0], [...prompts[0], liked], prompts[1]];
     const scores = await scorer.score(begun);
     expectClose(
@@ -520,12 +518,14 @@ describe('RLHF', () => {
       [1, 1],
       [-1, -1],
     ];
+    const packed = packEpisodes(episodes, 24);
+    const batch = rowBatch(spreadActions(packed, { oldValues: returns, returns }), 2);
     const errorNow = async (): Promise<number> =>
       mean(
-        (await critic.values(episodes)).flatMap((row, i) => [...row].map((v, t) => (v - returns[i][t]) ** 2)),
+        (await critic.values(packed)).flatMap((row, i) => [...row].map((v, t) => (v - returns[i][t]) ** 2)),
       );
     const before = await errorNow();
-    for (let step = 0; step < 30; step++) await critic.step(episodes, returns, returns, 1e-2);
+    for (let step = 0; step < 30; step++) await critic.step(batch, 1e-2);
     expect(await errorNow()).toBeLessThan(before / 4);
     await critic.release();
   });
@@ -550,10 +550,11 @@ describe('RLHF', () => {
   it('judges each token by the probability that the model gives it', async () => {
     const weights = chatWeights;
     const temperature = 0.7;
-    const options = { runtime, config: CONFIG, weights, batchSize: 1, length: 24, temperature };
+    const options = { runtime, config: CONFIG, weights, length: 24, temperature };
     const judge = await createJudge(options);
     const tokens = [liked, SPECIAL.imEnd];
-    const [judged] = await judge.judge(weights, [{ prompt: prompts[0], response: { tokens, ended: true } }]);
+    const episode = { prompt: prompts[0], response: { tokens, ended: true } };
+    const [judged] = await judge.judge(weights, packEpisodes([episode], 24));
     await judge.release();
 
     const ids = [...prompts[0], ...tokens];

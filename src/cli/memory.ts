@@ -4,6 +4,7 @@
  */
 
 import type { ModelConfig } from '../config.ts';
+import { ROWS_AT_A_TIME } from '../data/rows.ts';
 import type { Text } from '../i18n.ts';
 import { gptParameters } from '../model.ts';
 import { traceAddition } from '../nn/gradient-accumulation.ts';
@@ -41,7 +42,7 @@ export function largestGraph(
   contextLength: number,
   microBatchSize = Number.POSITIVE_INFINITY,
 ): GraphSize {
-  const { rlhf, rlhfAlgorithm, dpo, rlvf, rlvfAlgorithm, grpo, bestOfN } = recipe;
+  const { rlhf, rlhfAlgorithm, dpo, rlvfAlgorithm, grpo, bestOfN } = recipe;
   const short = Math.min(contextLength, SHORT_ROW);
   const cut = (batchSize: number): GraphSize => ({
     rows: Math.min(batchSize, microBatchSize),
@@ -56,19 +57,16 @@ export function largestGraph(
       return cut(recipe[stage].batchSize);
     case 'rlhf':
       return whole(
-        // Policy and critic have a graph each, and what one has taken the other does not get.
-        { ppo: 2 * rlhf.miniBatchSize, dpo: 2 * dpo.batchSize, 'best-of-n': bestOfN.rlhf.batchSize }[
-          rlhfAlgorithm
-        ],
+        {
+          // Policy and critic have a graph each, and what one has taken the other does not get.
+          ppo: 2 * rlhf.miniBatchSize + Math.ceil((rlhf.rehearsalRows * contextLength) / short),
+          dpo: 2 * dpo.batchSize,
+          'best-of-n': bestOfN.rlhf.batchSize,
+        }[rlhfAlgorithm],
       );
     case 'rlvf':
-      return whole(
-        {
-          reinforce: rlvf.keptQuestions * rlvf.groupSize,
-          grpo: grpo.miniBatchSize,
-          'best-of-n': bestOfN.rlvf.batchSize,
-        }[rlvfAlgorithm],
-      );
+      if (rlvfAlgorithm === 'reinforce') return { rows: ROWS_AT_A_TIME, tokens: short, isPart: true };
+      return whole({ grpo: grpo.miniBatchSize, 'best-of-n': bestOfN.rlvf.batchSize }[rlvfAlgorithm]);
   }
 }
 

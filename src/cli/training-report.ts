@@ -145,7 +145,7 @@ async function printScores(
     renderForScoring(tokenizer, [{ role: 'user', content: SCORED_QUESTION }], answer),
   );
   const length = Math.max(...sequences.map((sequence) => sequence.length));
-  const scorer = await createScorer({ runtime, config, weights, batchSize: sequences.length, length });
+  const scorer = await createScorer({ runtime, config, weights, length });
   const rewards = await scorer.score(sequences);
   await scorer.release();
   SCORED_ANSWERS.forEach((answer, i) => {

@@ -71,3 +71,10 @@ export function splitRows<Row>(rows: readonly Row[], parts: number): Row[][] {
   const length = rows.length / parts;
   return Array.from({ length: parts }, (_, part) => rows.slice(part * length, (part + 1) * length));
 }
+
+/** A list in as few parts as do not exceed `size`, as equal as can be: 9 in parts of at most 8 are 5 and 4. */
+export function evenParts<T>(items: readonly T[], size: number): T[][] {
+  const count = Math.ceil(items.length / size);
+  const start = (part: number): number => Math.ceil((part * items.length) / count);
+  return Array.from({ length: count }, (_, part) => items.slice(start(part), start(part + 1)));
+}

@@ -10,7 +10,7 @@
 
 import type { Rendered } from '../chat-format.ts';
 import { UserError } from '../errors.ts';
-import type { NdArray } from '../tensor/index.ts';
+import { bestFit, emptyLayout, placeTokens, type RowLayout } from './rows.ts';
 
 /**
  * One stream of tokens: every document followed by the separator.
@@ -68,30 +68,10 @@ export function cutRows(
   return { ids, targets };
 }
 
-/** Where conversations stand in the `T` places of a row. Places that none takes are 0 in every array. */
-export interface RowLayout {
-  readonly ids: Int32Array; // [T]
-  /** The next token of the same conversation. */
-  readonly targets: Int32Array; // [T]
-  /** The place in the conversation, from 0 for each. */
-  readonly positions: Int32Array; // [T]
-  /** 1, 2, ... by conversation, 0 for padding. Attention stays within equal numbers. */
-  readonly segments: Int32Array; // [T]
-}
-
 /** Some conversations, and what of them is learned. */
 export interface PackedRow extends RowLayout {
   /** 1 where the target is to be learned, else 0. */
   readonly lossMask: Float32Array; // [T]
-}
-
-export function emptyLayout(T: number): RowLayout {
-  return {
-    ids: new Int32Array(T),
-    targets: new Int32Array(T),
-    positions: new Int32Array(T),
-    segments: new Int32Array(T),
-  };
 }
 
 /** A row in which nothing is learned. */
@@ -181,76 +161,13 @@ export function packConversations(
   return { rows, report };
 }
 
-/**
- * Items in as few bins as best-fit decreasing makes of them: the longest first, each into the fullest bin that has room.
- *
- * @param options.capacity of a bin; no item may be longer
- */
-export function bestFit<Item>(
-  items: readonly Item[],
-  { capacity, lengthOf }: { readonly capacity: number; readonly lengthOf: (item: Item) => number },
-): Item[][] {
-  const bins: Item[][] = [];
-  /** The bins by the room that is left in them. */
-  const withRoom: Item[][][] = Array.from({ length: capacity + 1 }, () => []);
-  for (const item of [...items].sort((a, b) => lengthOf(b) - lengthOf(a))) {
-    let room = lengthOf(item);
-    while (room <= capacity && withRoom[room].length === 0) room++;
-    let bin = withRoom[room]?.pop();
-    if (bin === undefined) {
-      bin = [];
-      bins.push(bin);
-      room = capacity;
-    }
-    bin.push(item);
-    withRoom[room - lengthOf(item)].push(bin);
-  }
-  return bins;
-}
-
 function fillRow(items: readonly Item[], contextLength: number): PackedRow {
   const row = emptyRow(contextLength);
   let start = 0;
   items.forEach(({ rendered: { ids, mask }, inputs }, index) => {
-    placeConversation(row, ids, { start, inputs, segment: index + 1 });
+    placeTokens(row, ids, { start, inputs, segment: index + 1 });
     row.lossMask.set(mask.subarray(1, inputs + 1), start);
     start += inputs;
   });
   return row;
-}
-
-/** Put the first `inputs` tokens of a conversation into a row, as a segment of its own. */
-export function placeConversation(
-  row: RowLayout,
-  ids: Int32Array,
-  { start, inputs, segment }: { readonly start: number; readonly inputs: number; readonly segment: number },
-): void {
-  row.ids.set(ids.subarray(0, inputs), start);
-  row.targets.set(ids.subarray(1, inputs + 1), start);
-  for (let i = 0; i < inputs; i++) row.positions[start + i] = i;
-  row.segments.fill(segment, start, start + inputs);
-}
-
-type Arrays<Row> = { readonly [Name in keyof Row]: Int32Array | Float32Array };
-
-/** The arrays of some rows, one row after the other: every array is [B, T]. */
-export function stackRows<Row extends Arrays<Row>>(rows: readonly Row[]): Row {
-  const stack = (name: keyof Row): Int32Array | Float32Array => {
-    const numbers = rows.flatMap((row) => [...row[name]]);
-    return rows[0][name] instanceof Float32Array ? Float32Array.from(numbers) : Int32Array.from(numbers);
-  };
-  const names = Object.keys(rows[0]) as (keyof Row)[];
-  return Object.fromEntries(names.map((name) => [name, stack(name)])) as unknown as Row;
-}
-
-/** Rows as a batch that a loss reads. */
-export function rowBatch<Row extends Arrays<Row>>(rows: readonly Row[]): Record<keyof Row, NdArray> {
-  const names = Object.keys(rows[0]) as (keyof Row)[];
-  const shape = [rows.length, rows[0][names[0]].length];
-  const stacked = stackRows(rows);
-  const arrays = names.map((name): [keyof Row, NdArray] => {
-    const data = stacked[name];
-    return [name, { dtype: data instanceof Float32Array ? 'float32' : 'int32', shape, data }];
-  });
-  return Object.fromEntries(arrays) as Record<keyof Row, NdArray>;
 }

@@ -6,7 +6,7 @@ import { exchangesOf } from '../data/corruptions.ts';
 import type { Text } from '../i18n.ts';
 import { nextTokenNats } from '../perplexity.ts';
 import { GREEDY } from '../sampling.ts';
-import type { Episode } from '../stages/sequences.ts';
+import type { Episode } from '../stages/episode-rows.ts';
 import type { Runtime } from '../tensor/index.ts';
 import { SPECIAL, SPECIAL_TOKENS } from '../tokenizer.ts';
 import { type Figure, figure } from './figures.ts';

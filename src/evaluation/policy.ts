@@ -8,8 +8,8 @@ import type { Checkpoint } from '../checkpoint.ts';
 import type { Text } from '../i18n.ts';
 import { PLAIN_SAMPLING } from '../sampling.ts';
 import { createScorer } from '../scorer.ts';
+import { type Episode, packEpisodes, tokensOf } from '../stages/episode-rows.ts';
 import { createJudge } from '../stages/policy-judge.ts';
-import { type Episode, tokensOf } from '../stages/sequences.ts';
 import type { NdArray, Runtime } from '../tensor/index.ts';
 import { distinctShare, ngramsOf, repetition } from '../variety.ts';
 import { type Figure, figure } from './figures.ts';
@@ -18,7 +18,6 @@ import { fittingPrompts, respond } from './responses.ts';
 
 /** Responses to each prompt. */
 const ROUNDS = 2;
-const BATCH = 16;
 
 /** Responses of a model to the held-out prompts, with their scores; those to one prompt stand together. */
 export interface ScoredResponses {
@@ -65,7 +64,7 @@ async function scoresOf(
   if (episodes.length === 0) return [];
   const sequences = episodes.map(tokensOf);
   const length = longestOf(episodes);
-  const scorer = await createScorer({ runtime, config, weights, batchSize: BATCH, length });
+  const scorer = await createScorer({ runtime, config, weights, length });
   const scores = await scorer.score(sequences);
   await scorer.release();
   return scores;
@@ -165,15 +164,12 @@ async function divergences(
     runtime,
     config,
     weights: policy.params,
-    batchSize: BATCH,
     length: longestOf(episodes),
     temperature,
   });
-  // The last batch is filled up.
-  const padding = (BATCH - (episodes.length % BATCH)) % BATCH;
-  const full = [...episodes, ...episodes.slice(0, 1).flatMap((each) => Array<Episode>(padding).fill(each))];
+  const packed = packEpisodes(episodes, longestOf(episodes));
   const logLikelihoods = async (model: Readonly<Record<string, NdArray>>): Promise<number[]> =>
-    (await judge.judge(model, full)).map(({ logProbs }) => logProbs.reduce((a, b) => a + b, 0));
+    (await judge.judge(model, packed)).map(({ logProbs }) => logProbs.reduce((a, b) => a + b, 0));
   const own = await logLikelihoods(policy.params);
   const other = await logLikelihoods(reference.params);
   await judge.release();

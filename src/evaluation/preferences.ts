@@ -9,8 +9,6 @@ import { brierScore, calibrationError } from './calibration.ts';
 import { type Baseline, type Figure, figure } from './figures.ts';
 import { bootstrap, jackknife, meanOf, shareOf } from './intervals.ts';
 
-const BATCH = 16;
-
 /** Accuracy (by category too), margin and calibration on held-out pairs. */
 export async function evaluatePreferences(options: {
   readonly runtime: Runtime;
@@ -26,7 +24,7 @@ export async function evaluatePreferences(options: {
   if (pairs.length === 0) return [];
   const { rendered } = renderPairs(tokenizer, pairs, config.contextLength);
   const length = Math.max(...rendered.flatMap(({ chosen, rejected }) => [chosen.length, rejected.length]));
-  const scorer = await createScorer({ runtime, config, weights, batchSize: BATCH, length });
+  const scorer = await createScorer({ runtime, config, weights, length });
   const chosen = await scorer.score(rendered.map((pair) => pair.chosen));
   const rejected = await scorer.score(rendered.map((pair) => pair.rejected));
   await scorer.release();

@@ -5,7 +5,7 @@ import type { Checkpoint } from '../checkpoint.ts';
 import { createDecoder } from '../decoder.ts';
 import { rollout } from '../rollout.ts';
 import type { SamplingOptions } from '../sampling.ts';
-import type { Episode } from '../stages/sequences.ts';
+import type { Episode } from '../stages/episode-rows.ts';
 import { createRandom, type Runtime } from '../tensor/index.ts';
 import { SPECIAL } from '../tokenizer.ts';
 

@@ -16,13 +16,16 @@
  */
 
 import type { Rendered } from '../chat-format.ts';
+import { evenParts } from '../data/batches.ts';
 import { type PackedRow, packConversations } from '../data/pack.ts';
 import { createTrainer, createTrainState, type StepResult } from '../nn/train-step.ts';
 import { foldSeed, type NdArray } from '../tensor/index.ts';
+import { type Episode, tokensOf } from './episode-rows.ts';
 import { groupsOf } from './groups.ts';
 import {
   type Attempt,
   compareFigures,
+  countTokens,
   describeAttempts,
   type Figure,
   mean,
@@ -31,8 +34,7 @@ import {
   resumeRandom,
 } from './practice.ts';
 import { keyOf } from './pretrain.ts';
-import { type Episode, evenParts, tokensOf } from './sequences.ts';
-import { emptyRows, sftBatch, sftBatchSpec, sftLoss } from './sft.ts';
+import { sftBatch, sftBatchSpec, sftLoss } from './sft.ts';
 import { checkStep, loadTrainState, type StageContext, type StageResult, saveTrainState } from './stage.ts';
 
 export interface BestOfNOptions {
@@ -93,8 +95,7 @@ export async function trainBestOfN(
     const results: StepResult[] = [];
     for (let epoch = 0; epoch < epochs; epoch++) {
       for (const part of evenParts(random.shuffle<PackedRow>(rows), B)) {
-        const full = [...part, ...emptyRows(B - part.length, T)];
-        const result = await trainer.step(sftBatch(full, keyOf(seed, trainer.state.step)), lr);
+        const result = await trainer.step(sftBatch(part, keyOf(seed, trainer.state.step), B), lr);
         checkStep(stage, iteration + 1, result);
         results.push(result);
       }
@@ -105,7 +106,7 @@ export async function trainBestOfN(
     io.log({
       step: iteration + 1,
       total: iterations,
-      tokens: Q * N * T,
+      tokens: countTokens(attempts),
       lr,
       loss: meanOrZero(results.map(({ loss }) => loss)),
       gradientNorm: meanOrZero(results.map(({ gradientNorm }) => gradientNorm)),

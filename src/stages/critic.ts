@@ -5,16 +5,19 @@
  * It is a model of its own and starts as the reward model (Ouyang et al. 2022), which tells good responses from bad ones
  * already, but only at their end: reading them half finished is what the critic learns.
  *
- * Legend: B sequences, M episodes a mini-batch, T length.
+ * Legend: M rows a mini-batch, T places a row.
  */
 
 import type { ModelConfig } from '../config.ts';
+import { ROWS_AT_A_TIME } from '../data/rows.ts';
+import { conversationMask } from '../model.ts';
+import { prefixed, unprefixed } from '../nn/names.ts';
 import { bindParameters } from '../nn/parameters.ts';
 import { createTrainer, type LossFunction, type StepResult, type TrainState } from '../nn/train-step.ts';
 import { RewardModel } from '../scorer.ts';
-import { type NdArray, type Runtime, type Spec, trace } from '../tensor/index.ts';
+import { type NdArray, type Runtime, type Tensor, trace } from '../tensor/index.ts';
+import { type EpisodeRow, type EpisodeRows, episodeBatchSpec, readActions } from './episode-rows.ts';
 import { clippedValueLoss } from './ppo.ts';
-import { actionsOf, type Episode, episodeBatch, spreadActions } from './sequences.ts';
 
 /** A reward model whose rewards are counted as PPO counts them: from the mean, in deviations. */
 export function criticWeights(
@@ -32,11 +35,21 @@ export function criticWeights(
   };
 }
 
-/** The value loss of a mini-batch; all inputs `[B, T]`. */
+/** The values `[B, T]` at the places of some rows. */
+function valuesOf(
+  weights: Readonly<Record<string, Tensor>>,
+  config: ModelConfig,
+  { ids, positions, segments }: Readonly<Record<string, Tensor>>,
+): Tensor {
+  const model = new RewardModel(bindParameters(weights), config);
+  return model.forward(ids, { positions, mask: conversationMask(segments) });
+}
+
+/** The value loss of a mini-batch; all inputs `[M, T]`. */
 export function criticLoss(config: ModelConfig): LossFunction {
-  return (weights, { ids, mask, oldValues, returns }) => {
-    const values = new RewardModel(bindParameters(weights), config).forwardEverywhere(ids);
-    return { loss: clippedValueLoss({ values, oldValues, returns, mask }) };
+  return (weights, batch) => {
+    const { mask, oldValues, returns } = batch;
+    return { loss: clippedValueLoss({ values: valuesOf(weights, config, batch), oldValues, returns, mask }) };
   };
 }
 
@@ -44,21 +57,20 @@ export function criticLoss(config: ModelConfig): LossFunction {
 export interface CriticInTraining {
   readonly state: TrainState;
   /** The values before each token of each response. */
-  values(episodes: readonly Episode[]): Promise<Float32Array[]>;
+  values(episodes: EpisodeRows): Promise<Float32Array[]>;
   /**
-   * A step on a mini-batch, towards the returns of each response's tokens.
-   * @param oldValues the values when the responses were sampled: a step goes no further from them than `valueClip`
+   * A step on a mini-batch, towards the `returns` of each response's tokens and no further from `oldValues`, the values
+   * when the responses were sampled, than `valueClip`.
    */
-  step(
-    episodes: readonly Episode[],
-    oldValues: readonly ArrayLike<number>[],
-    returns: readonly ArrayLike<number>[],
-    learningRate: number,
-  ): Promise<StepResult>;
+  step(batch: Readonly<Record<CriticInput, NdArray>>, learningRate: number): Promise<StepResult>;
   release(): Promise<void>;
 }
 
-/** @param options.batchSize episodes of a mini-batch, M */
+/** What its loss reads besides the rows. */
+const NUMBERS = ['oldValues', 'returns'] as const;
+type CriticInput = keyof EpisodeRow | (typeof NUMBERS)[number];
+
+/** @param options.batchSize rows of a mini-batch, M */
 export async function createCritic(options: {
   readonly runtime: Runtime;
   readonly config: ModelConfig;
@@ -67,39 +79,25 @@ export async function createCritic(options: {
   readonly length: number;
 }): Promise<CriticInTraining> {
   const { runtime, config, state, batchSize: M, length: T } = options;
-  const ids: Spec = { dtype: 'int32', shape: [M, T] };
-  const numbers: Spec = { dtype: 'float32', shape: [M, T] };
   const reader = await runtime.compile(
-    trace<string>({ ...state.weights, 'batch:ids': ids }, (symbolic) => ({
-      values: new RewardModel(bindParameters(symbolic), config).forwardEverywhere(symbolic['batch:ids']),
-    })),
+    trace<string>(
+      { ...state.weights, ...prefixed('batch', episodeBatchSpec(ROWS_AT_A_TIME, T)) },
+      (symbolic) => ({
+        values: valuesOf(symbolic, config, unprefixed('batch', symbolic)),
+      }),
+    ),
   );
-  const batch = { ids, mask: numbers, oldValues: numbers, returns: numbers };
+  const batch = episodeBatchSpec(M, T, NUMBERS);
   const trainer = await createTrainer({ runtime, loss: criticLoss(config), batch, state });
   return {
     get state() {
       return trainer.state;
     },
     async values(episodes) {
-      const all: Float32Array[] = [];
-      for (let start = 0; start < episodes.length; start += M) {
-        const part = episodes.slice(start, start + M);
-        const { ids } = episodeBatch(part, T, M);
-        const { values } = await reader.run({ ...trainer.state.weights, 'batch:ids': ids });
-        part.forEach((episode, row) => {
-          all.push(actionsOf(values, row, episode));
-        });
-      }
-      return all;
+      const read = await readActions<'values'>(reader, trainer.state.weights, episodes);
+      return read.map(({ values }) => values);
     },
-    step(episodes, oldValues, returns, learningRate) {
-      const { ids, mask } = episodeBatch(episodes, T);
-      const spread = (numbers: readonly ArrayLike<number>[]): NdArray => spreadActions(episodes, numbers, T);
-      return trainer.step(
-        { ids, mask, oldValues: spread(oldValues), returns: spread(returns) },
-        learningRate,
-      );
-    },
+    step: (batch, learningRate) => trainer.step(batch, learningRate),
     async release() {
       await trainer.release();
       await reader.release();

@@ -22,7 +22,7 @@ import type { ModelConfig } from '../config.ts';
 import { type Batches, planBatches } from '../data/batches.ts';
 import { type PackedRow, packConversations } from '../data/pack.ts';
 import { UserError } from '../errors.ts';
-import { GPT } from '../model.ts';
+import { conversationMask, GPT } from '../model.ts';
 import { klDivergence, maskedMean, withBalance } from '../nn/losses.ts';
 import { learningRateAt } from '../nn/optimizer.ts';
 import { bindParameters } from '../nn/parameters.ts';
@@ -40,7 +40,7 @@ import {
 } from '../tensor/index.ts';
 import type { Tokenizer } from '../tokenizer.ts';
 import { keyOf } from './pretrain.ts';
-import { conversationMask, meansOverTargets, sftBatch, sftBatchSpec } from './sft.ts';
+import { meansOverTargets, sftBatch, sftBatchSpec } from './sft.ts';
 import {
   checkStep,
   type Evaluation,

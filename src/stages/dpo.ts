@@ -14,17 +14,16 @@
 
 import type { ModelConfig } from '../config.ts';
 import { planBatches } from '../data/batches.ts';
-import { GPT } from '../model.ts';
+import { rowBatch } from '../data/rows.ts';
 import { tokenLogProbabilities } from '../nn/losses.ts';
 import { learningRateAt } from '../nn/optimizer.ts';
-import { bindParameters } from '../nn/parameters.ts';
 import { createTrainer, createTrainState, type LossFunction } from '../nn/train-step.ts';
 import { createRandom, foldSeed, type NdArray, split, type Tensor } from '../tensor/index.ts';
+import { type Episode, episodeBatchSpec, packEpisodes } from './episode-rows.ts';
 import { fittingPairs, longestOf, type PairData, type RenderedPair } from './pairs.ts';
-import { createJudge } from './policy-judge.ts';
+import { createJudge, policyLogits } from './policy-judge.ts';
 import { mean, REINFORCEMENT_ADAMW } from './practice.ts';
 import { bradleyTerryLoss } from './reward-model.ts';
-import { type Episode, episodeBatch } from './sequences.ts';
 import { checkStep, loadTrainState, type StageContext, type StageResult, saveTrainState } from './stage.ts';
 
 export interface DpoOptions {
@@ -36,6 +35,9 @@ export interface DpoOptions {
   /** What a nat of distance from the reference costs: the smaller, the further the policy may go. */
   readonly beta: number;
 }
+
+/** Nothing is sampled: the answers are judged by the model as it is. */
+const TEMPERATURE = 1;
 
 /**
  * Loss of a batch, from log-probabilities of whole answers `[2N]` under the policy and under the reference:
@@ -51,9 +53,9 @@ export function dpoObjective(logProbs: Tensor, referenceLogProbs: Tensor, beta: 
 
 /** The DPO loss of a batch; ids, targets and the mask of the answers' tokens `[2N, T]`, `referenceLogProbs [2N]`. */
 export function dpoLoss(config: ModelConfig, beta: number): LossFunction {
-  return (weights, { ids, targets, mask, referenceLogProbs }) => {
-    const model = new GPT(bindParameters(weights), config);
-    const perToken = tokenLogProbabilities(model.logits(model.forward(ids).hidden), targets);
+  return (weights, batch) => {
+    const { targets, mask, referenceLogProbs } = batch;
+    const perToken = tokenLogProbabilities(policyLogits(weights, config, batch, TEMPERATURE), targets);
     const logProbs = perToken.mul(mask).sum(-1); // [2N]
     const { loss, metrics } = dpoObjective(logProbs, referenceLogProbs, beta);
     // DPO only widens the gap; where both sides sink, the policy unlearns good answers too. Worth watching.
@@ -77,15 +79,14 @@ export async function trainDpo(
     runtime,
     config,
     weights: sftWeights,
-    batchSize: 2 * N,
     length: T,
-    temperature: 1,
+    temperature: TEMPERATURE,
   });
   const logProbsOf = async (
     weights: Readonly<Record<string, NdArray>>,
     episodes: readonly Episode[],
   ): Promise<number[]> => {
-    const judgements = await judge.judge(weights, episodes);
+    const judgements = await judge.judge(weights, packEpisodes(episodes, T));
     return judgements.map(({ logProbs }) => logProbs.reduce((total, x) => total + x, 0));
   };
   const chosen = pairs.map((pair) => episodeOf(pair, pair.chosen));
@@ -109,9 +110,7 @@ export async function trainDpo(
     runtime,
     loss: dpoLoss(config, beta),
     batch: {
-      ids: { dtype: 'int32', shape: [2 * N, T] },
-      targets: { dtype: 'int32', shape: [2 * N, T] },
-      mask: { dtype: 'float32', shape: [2 * N, T] },
+      ...episodeBatchSpec(2 * N, T),
       referenceLogProbs: { dtype: 'float32', shape: [2 * N] },
     },
     state,
@@ -125,7 +124,9 @@ export async function trainDpo(
     const ofReference = Float32Array.from(both(chosenReference, rejectedReference));
     const referenceLogProbs: NdArray = { dtype: 'float32', shape: [2 * N], data: ofReference };
     const lr = learningRateAt(step, schedule);
-    const result = await trainer.step({ ...episodeBatch(both(chosen, rejected), T), referenceLogProbs }, lr);
+    // An answer a row.
+    const answers = both(chosen, rejected).flatMap((episode) => packEpisodes([episode], T).rows);
+    const result = await trainer.step({ ...rowBatch(answers), referenceLogProbs }, lr);
     checkStep('rlhf', step + 1, result);
     const figures = { epoch: epoch + 1, ...result.metrics };
     io.log({ step: step + 1, total: totalSteps, tokens: 2 * N * T, lr, ...result, figures });

@@ -15,21 +15,23 @@
  * - Groups that agree are dropped, and so are answers that were cut off: no row is computed for nothing.
  * - The loss is a mean over all tokens of a mini-batch, not over answers: tokens of long answers count as much as others.
  *
- * Legend: Q questions that an iteration learns from at most, K answers a question (the group), M answers a mini-batch at
- * most, T length.
+ * Legend: Q questions that an iteration learns from at most, K answers a question (the group), M rows a mini-batch at
+ * most, T places a row.
  */
 
 import type { ModelConfig } from '../config.ts';
-import { GPT } from '../model.ts';
+import { evenParts } from '../data/batches.ts';
+import { rowBatch } from '../data/rows.ts';
 import { tokenLogProbabilities } from '../nn/losses.ts';
-import { bindParameters } from '../nn/parameters.ts';
 import { createTrainer, createTrainState, type LossFunction, type StepResult } from '../nn/train-step.ts';
-import { foldSeed, type NdArray, type Spec } from '../tensor/index.ts';
+import { foldSeed, type NdArray } from '../tensor/index.ts';
+import { episodeBatchSpec, packEpisodes, spreadActions } from './episode-rows.ts';
 import { normalizedAdvantages, sortGroups } from './groups.ts';
-import { createJudge } from './policy-judge.ts';
+import { createJudge, policyLogits } from './policy-judge.ts';
 import { clippedPolicyLoss, klLoss } from './ppo.ts';
 import {
   compareFigures,
+  countTokens,
   describeAttempts,
   type Figure,
   mean,
@@ -38,7 +40,6 @@ import {
   resumeRandom,
 } from './practice.ts';
 import type { RlvfOptions } from './rlvf.ts';
-import { episodeBatch, evenParts, spreadActions } from './sequences.ts';
 import { checkStep, loadTrainState, type StageContext, type StageResult, saveTrainState } from './stage.ts';
 import { createVerifiedPractice, type RlvfData } from './verified-answers.ts';
 
@@ -46,7 +47,7 @@ import { createVerifiedPractice, type RlvfData } from './verified-answers.ts';
 export interface GrpoOptions extends RlvfOptions {
   /** Passes over the answers of an iteration. */
   readonly epochs: number;
-  /** Answers a gradient step, M; fewer where they do not divide evenly. */
+  /** Rows a gradient step at most, M; a row holds as many answers as fit. */
   readonly miniBatchSize: number;
   /** How far a ratio may fall below 1 before the gradient stops. */
   readonly clipLow: number;
@@ -59,10 +60,9 @@ export function grpoLoss(
   config: ModelConfig,
   { temperature, klCoefficient, clipLow, clipHigh }: GrpoOptions,
 ): LossFunction {
-  return (weights, { ids, targets, mask, oldLogProbs, advantages, referenceLogProbs }) => {
-    const model = new GPT(bindParameters(weights), config);
-    const logits = model.logits(model.forward(ids).hidden).mul(1 / temperature);
-    const logProbs = tokenLogProbabilities(logits, targets);
+  return (weights, batch) => {
+    const { targets, mask, oldLogProbs, advantages, referenceLogProbs } = batch;
+    const logProbs = tokenLogProbabilities(policyLogits(weights, config, batch, temperature), targets);
     const policy = clippedPolicyLoss(
       { logProbs, oldLogProbs, advantages, mask },
       { low: clipLow, high: clipHigh },
@@ -90,21 +90,11 @@ export async function trainGrpo(
   let progress: GrpoProgress = io.resumed
     ? (io.resumed.state['progress'] as GrpoProgress)
     : { iteration: 0, before: await practice.examine(startWeights) };
-  const shape = { batchSize: M, length: T, temperature };
-  const judge = await createJudge({ runtime, config, weights: startWeights, ...shape });
-  const ids: Spec = { dtype: 'int32', shape: [M, T] };
-  const numbers: Spec = { dtype: 'float32', shape: [M, T] };
+  const judge = await createJudge({ runtime, config, weights: startWeights, length: T, temperature });
   const trainer = await createTrainer({
     runtime,
     loss: grpoLoss(config, options),
-    batch: {
-      ids,
-      targets: ids,
-      mask: numbers,
-      oldLogProbs: numbers,
-      advantages: numbers,
-      ...(withKl && { referenceLogProbs: numbers }),
-    },
+    batch: episodeBatchSpec(M, T, ['oldLogProbs', 'advantages', 'referenceLogProbs']),
     state,
     optimizer: REINFORCEMENT_ADAMW,
   });
@@ -122,29 +112,23 @@ export async function trainGrpo(
     const isWhole = (i: number): boolean => attempts[i].episode.response.ended;
     const kept = mixed.slice(0, Q).flat().filter(isWhole);
     const episodes = kept.map((i) => attempts[i].episode);
+    const packed = packEpisodes(episodes, T);
 
-    // 3. What the policy that sampled, and the model at the start, think of every token.
-    const old = await judge.judge(trainer.state.weights, episodes);
-    const frozen = withKl ? await judge.judge(startWeights, episodes) : [];
+    // 3. What the policy that sampled, and the model at the start, think of every token. Without KL nothing reads the latter.
+    const old = await judge.judge(trainer.state.weights, packed);
+    const frozen = withKl ? await judge.judge(startWeights, packed) : old;
 
     // 4. A few passes in shuffled mini-batches.
     const lr = options.learningRate * (1 - iteration / iterations);
     const results: StepResult[] = [];
+    const rows = spreadActions(packed, {
+      oldLogProbs: old.map(({ logProbs }) => logProbs),
+      advantages: kept.map((i, e) => Array<number>(episodes[e].response.tokens.length).fill(advantages[i])),
+      referenceLogProbs: frozen.map(({ logProbs }) => logProbs),
+    });
     for (let epoch = 0; epoch < options.epochs; epoch++) {
-      for (const chosen of evenParts(random.shuffle(kept.map((_, row) => row)), M)) {
-        const part = chosen.map((row) => episodes[row]);
-        const spread = (of: (row: number) => ArrayLike<number>): NdArray =>
-          spreadActions(part, chosen.map(of), T, M);
-        const lengthOf = (row: number): number => episodes[row].response.tokens.length;
-        const result = await trainer.step(
-          {
-            ...episodeBatch(part, T, M),
-            oldLogProbs: spread((row) => old[row].logProbs),
-            advantages: spread((row) => Array(lengthOf(row)).fill(advantages[kept[row]])),
-            ...(withKl && { referenceLogProbs: spread((row) => frozen[row].logProbs) }),
-          },
-          lr,
-        );
+      for (const part of evenParts(random.shuffle(rows), M)) {
+        const result = await trainer.step(rowBatch(part, M), lr);
         checkStep('rlvf', iteration + 1, result);
         results.push(result);
       }
@@ -154,7 +138,7 @@ export async function trainGrpo(
     io.log({
       step: iteration + 1,
       total: iterations,
-      tokens: questions * K * T,
+      tokens: countTokens(attempts),
       lr,
       loss: averaged(({ loss }) => loss),
       gradientNorm: averaged(({ gradientNorm }) => gradientNorm),

@@ -5,7 +5,7 @@
  * Legend: `B` rows a batch, `T` places a row.
  */
 
-import { bestFit, emptyLayout, placeConversation, type RowLayout, rowBatch } from '../data/pack.ts';
+import { bestFit, emptyLayout, placeTokens, type RowLayout, rowBatch } from '../data/rows.ts';
 import type { Spec } from '../tensor/index.ts';
 import type { RenderedPair } from './pairs.ts';
 
@@ -40,8 +40,8 @@ function fillPairRow(pairs: readonly RenderedPair[], T: number): PairRow {
   pairs.forEach(({ chosen, rejected, promptLength }, index) => {
     const rejectedStart = start + chosen.length;
     const end = rejectedStart + rejected.length;
-    placeConversation(row, chosen, { start, inputs: chosen.length, segment: 2 * index + 1 });
-    placeConversation(row, rejected, {
+    placeTokens(row, chosen, { start, inputs: chosen.length, segment: 2 * index + 1 });
+    placeTokens(row, rejected, {
       start: rejectedStart,
       inputs: rejected.length,
       segment: 2 * index + 2,
@@ -65,5 +65,5 @@ function emptyPairRow(T: number): PairRow {
 
 /** The shapes of a batch of B rows. */
 export function pairBatchSpec(B: number, T: number): Record<keyof PairRow, Spec> {
-  return rowBatch(Array.from({ length: B }, () => emptyPairRow(T)));
+  return rowBatch([emptyPairRow(T)], B);
 }

@@ -1,11 +1,25 @@
 /** @file What a policy says about responses that are finished: how likely each token was, and how many others there were. */
 
 import type { ModelConfig } from '../config.ts';
-import { GPT } from '../model.ts';
+import { ROWS_AT_A_TIME } from '../data/rows.ts';
+import { conversationMask, GPT } from '../model.ts';
 import { entropyOf, tokenLogProbabilities } from '../nn/losses.ts';
+import { prefixed, unprefixed } from '../nn/names.ts';
 import { bindParameters } from '../nn/parameters.ts';
-import { type NdArray, type Runtime, type Spec, trace } from '../tensor/index.ts';
-import { actionsOf, type Episode, episodeBatch } from './sequences.ts';
+import { type NdArray, type Runtime, type Spec, type Tensor, trace } from '../tensor/index.ts';
+import { type EpisodeRows, episodeBatchSpec, readActions } from './episode-rows.ts';
+
+/** Scores `[B * T, V]` of every next token in some rows, as they are sampled from: divided by the temperature. */
+export function policyLogits(
+  weights: Readonly<Record<string, Tensor>>,
+  config: ModelConfig,
+  { ids, positions, segments }: Readonly<Record<string, Tensor>>,
+  temperature: number,
+): Tensor {
+  const model = new GPT(bindParameters(weights), config);
+  const { hidden } = model.forward(ids, { positions, mask: conversationMask(segments) });
+  return model.logits(hidden).mul(1 / temperature);
+}
 
 /** Numbers for each token of one response. */
 export interface Judgement {
@@ -16,57 +30,36 @@ export interface Judgement {
 
 export interface Judge {
   /** Judge responses under weights. */
-  judge(weights: Readonly<Record<string, NdArray>>, episodes: readonly Episode[]): Promise<Judgement[]>;
+  judge(weights: Readonly<Record<string, NdArray>>, episodes: EpisodeRows): Promise<Judgement[]>;
   release(): Promise<void>;
 }
 
 /**
  * One graph that serves policy and reference, with the weights as inputs. It is made of the very operations of the
- * training graph on the same shapes `[M, T]`, so that the ratios of the first mini-batch are 1 but for rounding: the
- * runtime fuses operations differently where there are gradients, which shows as a few millionths.
+ * training graph, so that the ratios of the first mini-batch are 1 but for rounding: the runtime fuses operations
+ * differently where there are gradients, which shows as a few millionths.
  */
 export async function createJudge(options: {
   readonly runtime: Runtime;
   readonly config: ModelConfig;
   readonly weights: Readonly<Record<string, Spec>>;
-  readonly batchSize: number;
   readonly length: number;
   readonly temperature: number;
 }): Promise<Judge> {
-  const { runtime, config, weights, batchSize: M, length: T, temperature } = options;
-  const rows: Spec = { dtype: 'int32', shape: [M, T] };
+  const { runtime, config, weights, length: T, temperature } = options;
   const executable = await runtime.compile(
-    trace<string>({ ...weights, 'batch:ids': rows, 'batch:targets': rows }, (symbolic) => {
-      const targets = symbolic['batch:targets'];
-      const model = new GPT(bindParameters(symbolic), config);
-      const { hidden } = model.forward(symbolic['batch:ids']);
-      const logits = model.logits(hidden).mul(1 / temperature);
+    trace<string>({ ...weights, ...prefixed('batch', episodeBatchSpec(ROWS_AT_A_TIME, T)) }, (symbolic) => {
+      const batch = unprefixed('batch', symbolic);
+      const { targets } = batch;
+      const logits = policyLogits(symbolic, config, batch, temperature);
       return {
         logProbs: tokenLogProbabilities(logits, targets),
-        entropies: entropyOf(logits, targets).reshape([M, T]),
+        entropies: entropyOf(logits, targets).reshape(targets.shape),
       };
     }),
   );
   return {
-    async judge(current, episodes) {
-      const judgements: Judgement[] = [];
-      for (let start = 0; start < episodes.length; start += M) {
-        const part = episodes.slice(start, start + M);
-        const { ids, targets } = episodeBatch(part, T, M);
-        const { logProbs, entropies } = await executable.run({
-          ...current,
-          'batch:ids': ids,
-          'batch:targets': targets,
-        });
-        part.forEach((episode, row) => {
-          judgements.push({
-            logProbs: actionsOf(logProbs, row, episode),
-            entropies: actionsOf(entropies, row, episode),
-          });
-        });
-      }
-      return judgements;
-    },
+    judge: (current, episodes) => readActions<keyof Judgement>(executable, current, episodes),
     release: () => executable.release(),
   };
 }

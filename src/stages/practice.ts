@@ -6,7 +6,7 @@
  */
 
 import { createRandom, type NdArray, type Random, type RandomState } from '../tensor/index.ts';
-import type { Episode } from './sequences.ts';
+import { type Episode, tokensOf } from './episode-rows.ts';
 import type { Evaluation, StageName } from './stage.ts';
 
 /** An answer to a question and what it earned. */
@@ -38,6 +38,11 @@ export interface Practice {
 /** The figures of two examinations side by side. */
 export function compareFigures(before: readonly Figure[], after: readonly Figure[]): Evaluation[] {
   return after.map(({ name, value, unit }, i) => ({ name, before: before[i]?.value, after: value, unit }));
+}
+
+/** Tokens of the questions and of the answers to them. */
+export function countTokens(attempts: readonly Attempt[]): number {
+  return attempts.reduce((total, { episode }) => total + tokensOf(episode).length, 0);
 }
 
 /** What every method reports of the answers that it samples. */

@@ -16,7 +16,8 @@
 import type { ModelConfig } from '../config.ts';
 import { countParts, planBatches, splitRows } from '../data/batches.ts';
 import type { PreferencePair } from '../data/formats.ts';
-import { rowBatch } from '../data/pack.ts';
+import { rowBatch } from '../data/rows.ts';
+import { conversationMask } from '../model.ts';
 import { createAccumulatingTrainer } from '../nn/gradient-accumulation.ts';
 import { logSigmoid, maskedMean, tokenLogProbabilities } from '../nn/losses.ts';
 import { learningRateAt } from '../nn/optimizer.ts';
@@ -37,7 +38,6 @@ import {
 } from '../tensor/index.ts';
 import { type PairRow, packPairs, pairBatchSpec, pairLength, rowLengthFor } from './pair-rows.ts';
 import { fittingPairs, longestOf, type PairData, type RenderedPair, renderPairs } from './pairs.ts';
-import { conversationMask } from './sft.ts';
 import {
   checkStep,
   loadTrainState,
@@ -88,7 +88,7 @@ export function rewardLoss(config: ModelConfig, rehearsalCoefficient: number): L
     // A row may be wider than the context, though no conversation in it is; the rotary tables must be as wide as the row.
     const model = new RewardModel(bindParameters(weights), { ...config, contextLength: ids.shape[1] });
     const { hidden } = model.body.forward(ids, { positions, mask: conversationMask(segments) });
-    const rewards = model.readEverywhere(hidden);
+    const rewards = model.read(hidden);
     const margins = rewards.sub(gatherElements(rewards, rejectedEnd, 1));
     const { loss, accuracy, margin } = bradleyTerryLoss(margins, chosenEnd);
     const weight = chosenEnd.sum();
@@ -196,7 +196,7 @@ export async function evaluateRewardModel(options: {
 }): Promise<RewardEvaluation | undefined> {
   const { runtime, config, weights, pairs } = options;
   if (pairs.length === 0) return undefined;
-  const scorer = await createScorer({ runtime, config, weights, batchSize: 16, length: longestOf(pairs) });
+  const scorer = await createScorer({ runtime, config, weights, length: longestOf(pairs) });
   const chosen = await scorer.score(pairs.map((pair) => pair.chosen));
   const rejected = await scorer.score(pairs.map((pair) => pair.rejected));
   await scorer.release();

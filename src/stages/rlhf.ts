@@ -9,21 +9,22 @@
  * critic's values into advantages, then take a few clipped steps on shuffled mini-batches. Beside them the policy rehearses
  * what fine-tuning taught it, because what is not practised is forgotten (PPO-ptx; Ouyang et al. 2022).
  *
- * Legend: B episodes an iteration, M episodes a mini-batch, T length.
+ * Legend: B responses an iteration, M rows a mini-batch, T places a row.
  */
 
 import type { ModelConfig } from '../config.ts';
+import { evenParts } from '../data/batches.ts';
+import { rowBatch } from '../data/rows.ts';
 import type { Text } from '../i18n.ts';
-import { GPT } from '../model.ts';
 import { tokenLogProbabilities } from '../nn/losses.ts';
 import { prefixed, unprefixed } from '../nn/names.ts';
-import { bindParameters } from '../nn/parameters.ts';
 import { copyArrays } from '../nn/train-state.ts';
 import { createTrainer, createTrainState, type LossFunction, type StepResult } from '../nn/train-step.ts';
-import { foldSeed, type NdArray, type Spec } from '../tensor/index.ts';
+import { foldSeed, type NdArray } from '../tensor/index.ts';
 import { distinct } from '../variety.ts';
 import { createCritic, criticWeights } from './critic.ts';
-import { createJudge } from './policy-judge.ts';
+import { episodeBatchSpec, packEpisodes, spreadActions } from './episode-rows.ts';
+import { createJudge, policyLogits } from './policy-judge.ts';
 import {
   adaptKlCoefficient,
   clippedPolicyLoss,
@@ -37,6 +38,7 @@ import {
 import {
   type Attempt,
   compareFigures,
+  countTokens,
   describeAttempts,
   deviation,
   type Figure,
@@ -46,7 +48,6 @@ import {
 } from './practice.ts';
 import { planRehearsal, withRehearsal } from './rehearsal.ts';
 import { createScoredPractice, type RlhfData } from './scored-responses.ts';
-import { episodeBatch, spreadActions } from './sequences.ts';
 import { sftLoss } from './sft.ts';
 import { checkStep, loadTrainState, type StageContext, type StageResult, saveTrainState } from './stage.ts';
 
@@ -55,7 +56,7 @@ export interface RlhfOptions {
   readonly episodes: number;
   /** Responses an iteration, B. */
   readonly batchSize: number;
-  /** Responses a gradient step, M; divides B. */
+  /** Rows a gradient step at most, M; a row holds as many responses as fit. */
   readonly miniBatchSize: number;
   /** Passes over the responses of an iteration. */
   readonly ppoEpochs: number;
@@ -99,10 +100,9 @@ const LAST_GOOD = 'lastGood';
 
 /** The loss of the policy on a mini-batch; all inputs `[M, T]`. */
 export function rlhfLoss(config: ModelConfig, temperature: number): LossFunction {
-  return (weights, { ids, targets, mask, oldLogProbs, advantages }) => {
-    const model = new GPT(bindParameters(weights), config);
-    const logits = model.logits(model.forward(ids).hidden).mul(1 / temperature);
-    const logProbs = tokenLogProbabilities(logits, targets);
+  return (weights, batch) => {
+    const { targets, mask, oldLogProbs, advantages } = batch;
+    const logProbs = tokenLogProbabilities(policyLogits(weights, config, batch, temperature), targets);
     const { ratioClip } = PPO_CLIPPING;
     const metrics = clippedPolicyLoss(
       { logProbs, oldLogProbs, advantages, mask },
@@ -125,8 +125,7 @@ export async function trainRlhf(
   const T = practice.length;
   const iterations = Math.max(1, Math.round(options.episodes / B));
 
-  const shape = { runtime, config, batchSize: M, length: T };
-  const judge = await createJudge({ ...shape, weights: sftWeights, temperature });
+  const judge = await createJudge({ runtime, config, weights: sftWeights, length: T, temperature });
 
   const random = resumeRandom(io.resumed?.state['random'], foldSeed(seed, 'rlhf'));
   let progress: RlhfProgress;
@@ -143,25 +142,19 @@ export async function trainRlhf(
   const { normalizer } = progress;
   const normalize = (reward: number): number => (reward - normalizer.mean) / normalizer.deviation;
 
-  const ids: Spec = { dtype: 'int32', shape: [M, T] };
-  const numbers: Spec = { dtype: 'float32', shape: [M, T] };
   const rehearsal = planRehearsal(context, data.rehearsal, options.rehearsalRows);
   const trainer = await createTrainer({
     runtime,
     loss: withRehearsal(rlhfLoss(config, temperature), sftLoss(config), options.rehearsalCoefficient),
-    batch: {
-      ids,
-      targets: ids,
-      mask: numbers,
-      oldLogProbs: numbers,
-      advantages: numbers,
-      ...rehearsal?.spec,
-    },
+    batch: { ...episodeBatchSpec(M, T, ['oldLogProbs', 'advantages']), ...rehearsal?.spec },
     state: io.resumed ? loadTrainState(io.resumed) : createTrainState(sftWeights),
     optimizer: REINFORCEMENT_ADAMW,
   });
   const critic = await createCritic({
-    ...shape,
+    runtime,
+    config,
+    batchSize: M,
+    length: T,
     state: io.resumed
       ? loadTrainState({
           tensors: unprefixed(CRITIC, io.resumed.tensors),
@@ -169,14 +162,17 @@ export async function trainRlhf(
         })
       : createTrainState(criticWeights(rewardWeights, normalizer)),
   });
-  for (let start = 0; start + M <= samples.length; start += M) {
-    // What a response earned in the end, as the value of each of its tokens.
-    const part = samples.slice(start, start + M).map(({ episode }) => episode);
-    const returns = part.map(({ response }, i) =>
-      Array<number>(response.tokens.length).fill(normalize(samples[start + i].reward)),
-    );
-    checkStep('rlhf', 0, await critic.step(part, returns, returns, options.criticLearningRate));
-  }
+  // What a response earned in the end, as the value of each of its tokens.
+  const earned = samples.map(({ episode, reward }) =>
+    Array<number>(episode.response.tokens.length).fill(normalize(reward)),
+  );
+  const warmup = packEpisodes(
+    samples.map(({ episode }) => episode),
+    T,
+  );
+  const warmupRows = random.shuffle(spreadActions(warmup, { oldValues: earned, returns: earned }));
+  for (const part of evenParts(warmupRows, M))
+    checkStep('rlhf', 0, await critic.step(rowBatch(part, M), options.criticLearningRate));
 
   /** The last policy whose KL was measured and within the bound; the reference at first. */
   let lastGood = { ...sftWeights, ...unprefixed(LAST_GOOD, io.resumed?.tensors ?? {}) };
@@ -188,9 +184,10 @@ export async function trainRlhf(
     const attempts = await practice.attempt(trainer.state.weights, { questions: B, answers: 1 }, random);
     const episodes = attempts.map(({ episode }) => episode);
     const rewards = attempts.map(({ reward }) => reward);
-    const old = await judge.judge(trainer.state.weights, episodes);
-    const oldValues = await critic.values(episodes);
-    const frozen = await judge.judge(sftWeights, episodes);
+    const packed = packEpisodes(episodes, T);
+    const old = await judge.judge(trainer.state.weights, packed);
+    const oldValues = await critic.values(packed);
+    const frozen = await judge.judge(sftWeights, packed);
 
     const logRatios = old.map(({ logProbs }, i) =>
       logProbs.map((logProb, t) => logProb - frozen[i].logProbs[t]),
@@ -217,30 +214,19 @@ export async function trainRlhf(
     const lr = options.learningRate * remaining;
     const results: StepResult[] = [];
     const criticResults: StepResult[] = [];
+    const rows = spreadActions(packed, {
+      oldLogProbs: old.map(({ logProbs }) => logProbs),
+      advantages,
+      oldValues,
+      returns,
+    });
     for (let epoch = 0; epoch < options.ppoEpochs; epoch++) {
-      const order = random.shuffle(episodes.map((_, i) => i));
-      for (let start = 0; start < B; start += M) {
-        const chosen = order.slice(start, start + M);
-        const part = chosen.map((i) => episodes[i]);
-        const pick = (of: readonly ArrayLike<number>[]): ArrayLike<number>[] => chosen.map((i) => of[i]);
-        const spread = (of: readonly ArrayLike<number>[]): NdArray => spreadActions(part, pick(of), T);
-        const result = await trainer.step(
-          {
-            ...episodeBatch(part, T),
-            oldLogProbs: spread(old.map(({ logProbs }) => logProbs)),
-            advantages: spread(advantages),
-            ...rehearsal?.at(trainer.state.step),
-          },
-          lr,
-        );
+      for (const part of evenParts(random.shuffle(rows), M)) {
+        const batch = rowBatch(part, M);
+        const result = await trainer.step({ ...batch, ...rehearsal?.at(trainer.state.step) }, lr);
         checkStep('rlhf', iteration + 1, result);
         results.push(result);
-        const criticResult = await critic.step(
-          part,
-          pick(oldValues),
-          pick(returns),
-          options.criticLearningRate * remaining,
-        );
+        const criticResult = await critic.step(batch, options.criticLearningRate * remaining);
         checkStep('rlhf', iteration + 1, criticResult);
         criticResults.push(criticResult);
       }
@@ -252,7 +238,7 @@ export async function trainRlhf(
     io.log({
       step: iteration + 1,
       total: iterations,
-      tokens: B * T,
+      tokens: countTokens(attempts),
       lr,
       loss: mean(results.map(({ loss }) => loss)),
       gradientNorm: mean(results.map(({ gradientNorm }) => gradientNorm)),

@@ -9,27 +9,29 @@
  * questions are asked than are learned from (Yu et al. 2025, "DAPO": dynamic sampling). A small KL term to the model at
  * the start keeps the language in shape.
  *
- * Legend: Q questions that an iteration learns from, K answers a question (the group), B = Q·K, T length.
+ * Legend: Q questions that an iteration learns from, K answers a question (the group), B rows at a time, T places a row.
  */
 
 import type { ModelConfig } from '../config.ts';
-import { GPT } from '../model.ts';
+import { evenParts } from '../data/batches.ts';
+import { ROWS_AT_A_TIME, rowBatch } from '../data/rows.ts';
+import { createAccumulatingTrainer } from '../nn/gradient-accumulation.ts';
 import { maskedMean, tokenLogProbabilities } from '../nn/losses.ts';
-import { bindParameters } from '../nn/parameters.ts';
-import { createTrainer, createTrainState, type LossFunction } from '../nn/train-step.ts';
-import { foldSeed, type NdArray, neg, type Spec } from '../tensor/index.ts';
+import { createTrainState, type LossFunction } from '../nn/train-step.ts';
+import { foldSeed, type NdArray, neg } from '../tensor/index.ts';
+import { episodeBatchSpec, packEpisodes, spreadActions } from './episode-rows.ts';
 import { groupAdvantages, sortGroups } from './groups.ts';
-import { createJudge } from './policy-judge.ts';
+import { createJudge, policyLogits } from './policy-judge.ts';
 import { klLoss } from './ppo.ts';
 import {
   compareFigures,
+  countTokens,
   describeAttempts,
   type Figure,
   mean,
   REINFORCEMENT_ADAMW,
   resumeRandom,
 } from './practice.ts';
-import { episodeBatch, spreadActions } from './sequences.ts';
 import { checkStep, loadTrainState, type StageContext, type StageResult, saveTrainState } from './stage.ts';
 import { createVerifiedPractice, type RlvfData } from './verified-answers.ts';
 
@@ -51,13 +53,16 @@ export interface RlvfOptions {
 
 /** Loss of a batch `[B, T]`: `-A log p` of each answer token, plus the KL term. */
 export function rlvfLoss(config: ModelConfig, temperature: number, klCoefficient: number): LossFunction {
-  return (weights, { ids, targets, mask, advantages, referenceLogProbs }) => {
-    const model = new GPT(bindParameters(weights), config);
-    const logits = model.logits(model.forward(ids).hidden).mul(1 / temperature);
-    const logProbs = tokenLogProbabilities(logits, targets);
+  return (weights, batch) => {
+    const { targets, mask, advantages, referenceLogProbs } = batch;
+    const logProbs = tokenLogProbabilities(policyLogits(weights, config, batch, temperature), targets);
     const policyLoss = maskedMean(neg(advantages.mul(logProbs)), mask);
     const kl = klLoss(logProbs, referenceLogProbs, mask);
-    return { loss: policyLoss.add(kl.mul(klCoefficient)), metrics: { policyLoss, kl } };
+    return {
+      loss: policyLoss.add(kl.mul(klCoefficient)),
+      weight: mask.sum(),
+      metrics: { policyLoss, kl },
+    };
   };
 }
 
@@ -69,8 +74,8 @@ export async function trainRlvf(
 ): Promise<StageResult> {
   const { runtime, config, seed, io } = context;
   const { questions, keptQuestions: Q, groupSize: K, temperature, klCoefficient } = options;
-  const B = Q * K;
-  const practice = await createVerifiedPractice(context, data, { ...options, batchSize: B });
+  const B = ROWS_AT_A_TIME;
+  const practice = await createVerifiedPractice(context, data, { ...options, batchSize: Q * K });
   const T = practice.length;
 
   const random = resumeRandom(io.resumed?.state['random'], foldSeed(seed, 'rlvf'));
@@ -80,16 +85,14 @@ export async function trainRlvf(
     runtime,
     config,
     weights: startWeights,
-    batchSize: B,
     length: T,
     temperature,
   });
-  const ids: Spec = { dtype: 'int32', shape: [B, T] };
-  const numbers: Spec = { dtype: 'float32', shape: [B, T] };
-  const trainer = await createTrainer({
+  const trainer = await createAccumulatingTrainer({
     runtime,
     loss: rlvfLoss(config, temperature, klCoefficient),
-    batch: { ids, targets: ids, mask: numbers, advantages: numbers, referenceLogProbs: numbers },
+    batch: episodeBatchSpec(B, T, ['advantages', 'referenceLogProbs']),
+    parts: Math.ceil((Q * K) / B),
     state,
     optimizer: REINFORCEMENT_ADAMW,
   });
@@ -103,33 +106,30 @@ export async function trainRlvf(
     // 2. Learn from the groups whose answers differ.
     const { mixed, agreed } = sortGroups(rewards, K);
     const chosen = [...mixed, ...agreed].slice(0, Q).flat();
-    const episodes = chosen.map((i) => attempts[i].episode);
-    const frozen = await judge.judge(startWeights, episodes);
-    const batch = {
-      ...episodeBatch(episodes, T),
-      advantages: spreadActions(
-        episodes,
-        // An answer that was cut off may have been on its way to something right: nothing is learned from it.
-        chosen.map((i) => {
-          const { tokens, ended } = attempts[i].episode.response;
-          return new Float32Array(tokens.length).fill(ended ? advantages[i] : 0);
-        }),
-        T,
-      ),
-      referenceLogProbs: spreadActions(
-        episodes,
-        frozen.map(({ logProbs }) => logProbs),
-        T,
-      ),
-    };
+    const packed = packEpisodes(
+      chosen.map((i) => attempts[i].episode),
+      T,
+    );
+    const frozen = await judge.judge(startWeights, packed);
+    const rows = spreadActions(packed, {
+      // An answer that was cut off may have been on its way to something right: nothing is learned from it.
+      advantages: chosen.map((i) => {
+        const { tokens, ended } = attempts[i].episode.response;
+        return Array<number>(tokens.length).fill(ended ? advantages[i] : 0);
+      }),
+      referenceLogProbs: frozen.map(({ logProbs }) => logProbs),
+    });
     // Where every group agrees there is nothing to learn, and Adam would blow the rounding noise up to full steps.
     const lr = mixed.length > 0 ? options.learningRate * (1 - iteration / options.iterations) : 0;
-    const result = await trainer.step(batch, lr);
+    const result = await trainer.step(
+      evenParts(rows, B).map((part) => rowBatch(part, B)),
+      lr,
+    );
     checkStep('rlvf', iteration + 1, result);
     io.log({
       step: iteration + 1,
       total: options.iterations,
-      tokens: B * T,
+      tokens: countTokens(attempts),
       lr,
       loss: result.loss,
       gradientNorm: result.gradientNorm,

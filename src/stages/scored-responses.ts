@@ -7,8 +7,8 @@ import { createScorer } from '../scorer.ts';
 import { createRandom, foldSeed, type NdArray, type Random } from '../tensor/index.ts';
 import { SPECIAL } from '../tokenizer.ts';
 import { distinct } from '../variety.ts';
+import { tokensOf } from './episode-rows.ts';
 import { type Attempt, mean, type Practice } from './practice.ts';
-import { tokensOf } from './sequences.ts';
 import type { SftData } from './sft.ts';
 import { requireFitting, type StageContext } from './stage.ts';
 
@@ -20,13 +20,16 @@ export interface RlhfData {
   readonly rehearsal?: SftData;
 }
 
+/** Held-out prompts of an examination, at most: enough for a glance, where `eval` asks all of them. */
+const EXAMINED = 256;
+
 /** @throws UserError where no prompt leaves room for a response */
 export async function createScoredPractice(
   { runtime, config, seed }: StageContext,
   rewardWeights: Readonly<Record<string, NdArray>>,
   data: RlhfData,
   options: {
-    /** Responses that are written and scored at a time. */
+    /** Responses that are written at a time. */
     readonly batchSize: number;
     readonly maxNewTokens: number;
     readonly temperature: number;
@@ -40,7 +43,7 @@ export async function createScoredPractice(
   );
   const longestPrompt = Math.max(...[...data.prompts, ...data.heldOut].map(({ length }) => length));
   const length = Math.min(longestPrompt + maxNewTokens, config.contextLength);
-  const scorer = await createScorer({ runtime, config, weights: rewardWeights, batchSize, length });
+  const scorer = await createScorer({ runtime, config, weights: rewardWeights, length });
 
   /** Sample a response to each prompt. No top-k or top-p: the policy is trained on what it really is. */
   const respond = async (
@@ -69,7 +72,9 @@ export async function createScoredPractice(
     /** The reward, and beside it a figure that no reward model can be talked into: how varied the responses are. */
     async examine(weights) {
       if (data.heldOut.length === 0) return [];
-      const attempts = await respond(weights, data.heldOut, createRandom(foldSeed(seed, 'rlhf-examination')));
+      const random = createRandom(foldSeed(seed, 'rlhf-examination'));
+      const prompts = random.shuffle(data.heldOut).slice(0, EXAMINED);
+      const attempts = await respond(weights, prompts, random);
       return [
         {
           name: { zh: '留出提问 平均奖励', en: 'held-out mean reward' },

@@ -12,29 +12,25 @@
 import { type Message, type Rendered, renderConversation } from '../chat-format.ts';
 import type { ModelConfig } from '../config.ts';
 import { type Batches, countParts, planBatches, splitRows } from '../data/batches.ts';
-import { emptyRow, type PackedRow, packConversations, rowBatch } from '../data/pack.ts';
+import { emptyRow, type PackedRow, packConversations } from '../data/pack.ts';
+import { rowBatch } from '../data/rows.ts';
 import type { Text } from '../i18n.ts';
-import { GPT, hiddenMatrices, MASKED } from '../model.ts';
+import { conversationMask, GPT, hiddenMatrices } from '../model.ts';
 import { createAccumulatingTrainer } from '../nn/gradient-accumulation.ts';
 import { maskedMean, withBalance } from '../nn/losses.ts';
 import { learningRateAt, type OptimizerName } from '../nn/optimizer.ts';
 import { bindParameters, type Parameters } from '../nn/parameters.ts';
 import { createTrainState, type LossFunction } from '../nn/train-step.ts';
 import {
-  arange,
   createRandom,
   crossEntropy,
   type Executable,
-  equal,
   foldSeed,
-  greater,
-  logicalAnd,
   type NdArray,
   type Runtime,
   type Spec,
   type Tensor,
   trace,
-  where,
 } from '../tensor/index.ts';
 import type { Tokenizer } from '../tokenizer.ts';
 import { keyOf } from './pretrain.ts';
@@ -68,14 +64,6 @@ export interface SftData {
   /** Conversations made anew for each epoch (exercises that must not be learned by heart). */
   readonly generate?: (epoch: number) => readonly Messages[];
   readonly heldOut: readonly Messages[];
-}
-
-/** `[B, 1, T, T]`: 0 where the query's token may see the key's (same conversation, not later), else -1e9. */
-export function conversationMask(segments: Tensor): Tensor {
-  const [B, T] = segments.shape;
-  const same = equal(segments.reshape([B, 1, T, 1]), segments.reshape([B, 1, 1, T]));
-  const notLater = greater(arange(T).reshape([T, 1]).add(1), arange(T).reshape([1, T]));
-  return where(logicalAnd(same, notLater.reshape([1, 1, T, T])), 0, MASKED);
 }
 
 /**
@@ -232,8 +220,7 @@ export async function meansOverTargets(
   const totals: Record<string, number> = {};
   let count = 0;
   for (let start = 0; start < rows.length; start += B) {
-    const part = [...rows.slice(start, start + B), ...emptyRows(B, T)].slice(0, B);
-    const batch = sftBatch(part, keyOf(0, 0));
+    const batch = sftBatch(rows.slice(start, start + B), keyOf(0, 0), B);
     const { data: mask } = batch.lossMask;
     for (const [name, { data }] of Object.entries(await executable.run(batch))) {
       totals[name] ??= 0;
@@ -244,20 +231,16 @@ export async function meansOverTargets(
   return Object.fromEntries(Object.entries(totals).map(([name, total]) => [name, total / count]));
 }
 
-/** Rows in which nothing is learned. */
-export function emptyRows(count: number, T: number): PackedRow[] {
-  return Array.from({ length: count }, () => emptyRow(T));
-}
-
 /** The shapes of a batch. */
 export function sftBatchSpec(B: number, T: number): Record<string, Spec> {
-  return sftBatch(emptyRows(B, T), keyOf(0, 0));
+  return sftBatch([emptyRow(T)], keyOf(0, 0), B);
 }
 
-/** Packed rows as what the loss reads. */
+/** Packed rows as what the loss reads: B of them, those that are missing with nothing to learn. */
 export function sftBatch(
   rows: readonly PackedRow[],
   dropoutKey: NdArray,
+  B = rows.length,
 ): Record<keyof PackedRow | 'dropoutKey', NdArray> {
-  return { ...rowBatch(rows), dropoutKey };
+  return { ...rowBatch(rows, B), dropoutKey };
 }
