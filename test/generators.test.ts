@@ -15,7 +15,7 @@ import { fc } from './support/property.ts';
 
 const SPLITS = ['train', 'heldOut'] as const;
 const drillsNamed = (name: string) =>
-  generateDrills({ count: 600, seed: 1 }).filter(({ prompt }) => prompt.startsWith(name));
+  generateDrills({ count: 900, seed: 1 }).filter(({ prompt }) => prompt.startsWith(name));
 const sample = (split: 'train' | 'heldOut', type: 'math' | 'logic', count = 3000, seed = 7) =>
   generateTasks({ count, seed, split, types: [type] });
 
@@ -171,8 +171,8 @@ describe('arithmetic', () => {
   });
 
   it('drills the steps that working consists of', () => {
-    const drills = generateDrills({ count: 300, seed: 1 }).filter(
-      ({ prompt }) => !/^(比一比|排一排|找一找)/.test(prompt),
+    const drills = generateDrills({ count: 450, seed: 1 }).filter(
+      ({ prompt }) => !/^(比一比|排一排|找一找|顺着找|数一数)/.test(prompt),
     );
     expect(drills.length).toBe(100);
     for (const { prompt, answer } of drills) {
@@ -387,7 +387,7 @@ describe('logic', () => {
 
   it('drills the order of two, told from either end', () => {
     const drills = drillsNamed('排一排：');
-    expect(drills.length).toBe(100);
+    expect(drills.length).toBe(200);
     let turned = 0;
     let count = 0;
     for (const { prompt, answer } of drills) {
@@ -436,6 +436,59 @@ describe('logic', () => {
     }
     expect(nothing / count).toBeGreaterThan(0.25);
     expect(nothing / count).toBeLessThan(0.6);
+  });
+
+  it('drills the way to what is looked for, where a thing is above two', () => {
+    const drills = drillsNamed('顺着找：');
+    expect(drills.length).toBe(100);
+    let second = 0;
+    let count = 0;
+    for (const { prompt, answer } of drills) {
+      const [facts, asked] = prompt.slice('顺着找：'.length).split('。');
+      const pairs = facts.split('，').map((each) => each.split('>'));
+      const expected = asked.split('、').map((question) => {
+        const [, from, to] = /^从(.+)找(.+)$/.exec(question)!;
+        expect(from).not.toBe(to);
+        const below = pairs.filter(([above]) => above === from).map(([, each]) => each);
+        count++;
+        if (below.indexOf(to) > 0) second++;
+        return `${question}，${from}>${below.includes(to) ? to : (below[0] ?? '没有')}`;
+      });
+      expect([prompt, answer]).toEqual([prompt, `${expected.join('，')}。`]);
+    }
+    // The first fact about a thing is not always the answer.
+    expect(second / count).toBeGreaterThan(0.15);
+  });
+
+  it('drills the counting of days, of which none is held out', () => {
+    const names = ['前天', '昨天', '今天', '明天', '后天'];
+    const drills = drillsNamed('数一数：');
+    expect(drills.length).toBe(100);
+    for (const { prompt, answer } of drills) {
+      const questions = prompt.slice('数一数：'.length).split('；');
+      const countings = answer.split('。').slice(0, -1);
+      expect(countings.length).toBe(questions.length);
+      questions.forEach((question, i) => {
+        const [known, asked] = question.split('，');
+        const [first, direction, ...days] = countings[i].split('，');
+        expect(first).toBe(known);
+        const step = direction === '往后数' ? 1 : -1;
+        const read = (told: string) => {
+          const [, day, is, weekday] = /^(..)(不?是)星期(.)$/.exec(told)!;
+          return { day: names.indexOf(day), is, weekday: '一二三四五六日'.indexOf(weekday) };
+        };
+        const start = read(known);
+        expect(days.map(read)).toEqual(
+          days.map((_, k) => ({
+            day: start.day + step * (k + 1),
+            is: start.is,
+            weekday: (start.weekday + step * (k + 1) + 7) % 7,
+          })),
+        );
+        expect(names[read(days.at(-1)!).day]).toBe(asked);
+        expect(isHeldOut(`weekday ${known} ${asked}`)).toBe(false);
+      });
+    }
   });
 
   it('answers in one form, shortly', () => {

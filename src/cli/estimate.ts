@@ -15,7 +15,7 @@ const EFFICIENCY = 0.75;
 const TOKENS_PER_CHARACTER = 0.75;
 const TOKENS_PER_EXERCISE_DOCUMENT = 110;
 /** With its share of a drill. */
-const TOKENS_PER_EXERCISE = 62;
+const TOKENS_PER_EXERCISE = 70;
 const TOKENS_PER_SPOILT_PAIR = 66;
 const FIXED_SECONDS = 12;
 

@@ -137,7 +137,7 @@ export function exerciseDocuments(count: number, seed: number, epoch: number): s
 }
 
 /** Drills beside so many exercises. */
-const EXERCISES_PER_DRILL = 2;
+const DRILLS_PER_EXERCISE = 0.6;
 
 /** `count` exercises with model answers for one epoch of fine-tuning, and drills of the small steps in them. */
 export function exerciseConversations(
@@ -149,7 +149,7 @@ export function exerciseConversations(
   const epochSeed = foldSeed(foldSeed(seed, 'exercises'), epoch);
   return [
     ...generateTasks({ count, seed: epochSeed, split: 'train', types }),
-    ...generateDrills({ count: Math.round(count / EXERCISES_PER_DRILL), seed: epochSeed }),
+    ...generateDrills({ count: Math.round(count * DRILLS_PER_EXERCISE), seed: epochSeed }),
   ].map(toConversation);
 }
 

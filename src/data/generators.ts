@@ -8,7 +8,15 @@
 import { UserError } from '../errors.ts';
 import { createRandom, foldSeed, type Random } from '../tensor/random.ts';
 import { arithmeticDocument, arithmeticDrill, arithmeticTask } from './arithmetic.ts';
-import { likenessDrill, logicDocument, logicTask, lookupDrill, orderDrill } from './logic.ts';
+import {
+  branchDrill,
+  dayDrill,
+  likenessDrill,
+  logicDocument,
+  logicTask,
+  lookupDrill,
+  orderDrill,
+} from './logic.ts';
 import { comparisonTask } from './tasks/comparison.ts';
 import { countingTask } from './tasks/counting.ts';
 import { datesTask } from './tasks/dates.ts';
@@ -41,6 +49,19 @@ export type TaskType = keyof typeof MAKERS;
 export const TASK_TYPES = Object.keys(MAKERS) as TaskType[];
 /** The types that are generated unless others are asked for. */
 export const DEFAULT_TASK_TYPES: readonly TaskType[] = ['math', 'logic'];
+
+/** The drills in turn. What much depends on comes twice. */
+const DRILLS: readonly ((random: Random) => { prompt: string; answer: string })[] = [
+  arithmeticDrill,
+  lookupDrill,
+  orderDrill,
+  likenessDrill,
+  arithmeticDrill,
+  lookupDrill,
+  branchDrill,
+  orderDrill,
+  dayDrill,
+];
 
 /** Stands above exercises, so that they are not expected where prose begins. */
 const HEADING = '练习题';
@@ -82,9 +103,7 @@ export function generateDrills(options: {
 }): { prompt: string; answer: string }[] {
   requireCount(options.count);
   const random = createRandom(foldSeed(options.seed, 'drills'));
-  const makers = [arithmeticDrill, lookupDrill, likenessDrill, arithmeticDrill, lookupDrill, orderDrill].map(
-    (drill) => () => drill(random),
-  );
+  const makers = DRILLS.map((drill) => () => drill(random));
   return generate(options.count, makers, ({ prompt }) => prompt);
 }
 

@@ -6,6 +6,8 @@ import {
   likeness,
   PUZZLE_FAMILIES,
   type Puzzle,
+  randomBranches,
+  randomCounting,
   randomFacts,
   randomOrder,
   WEEKDAYS,
@@ -84,6 +86,34 @@ export function orderDrill(random: Random): { readonly prompt: string; readonly 
 export function lookupDrill(random: Random): { readonly prompt: string; readonly answer: string } {
   const { facts, asked, told } = lookupPage(random, 12 + random.integer(5));
   return { prompt: `找一找：${facts}。${asked}`, answer: `${told}。` };
+}
+
+/** The same where the facts say two things of one, and the right one is that which is looked for. */
+export function branchDrill(random: Random): { readonly prompt: string; readonly answer: string } {
+  const { things, pairs, towards } = randomBranches(random);
+  const wanted = Array.from({ length: 4 + random.integer(3) }, () =>
+    random.uniform() < 0.6 ? random.pick(pairs) : random.shuffle(things),
+  );
+  const facts = pairs.map(([above, below]) => `${above}>${below}`);
+  const asked = wanted.map(([from, to]) => `从${from}找${to}`);
+  const told = wanted.map(([from, to], i) => `${asked[i]}，${towards(from, to)}`);
+  return { prompt: `顺着找：${facts.join('，')}。${asked.join('、')}`, answer: `${told.join('，')}。` };
+}
+
+/** Days counted where nobody claims what comes out: a claim that is right half of the time is copied, and not counted. */
+export function dayDrill(random: Random): { readonly prompt: string; readonly answer: string } {
+  const counting = () => {
+    let made = randomCounting(random);
+    while (!isInSplit(made.key, 'train')) made = randomCounting(random);
+    return made;
+  };
+  const countings = Array.from({ length: 2 + random.integer(2) }, counting);
+  return {
+    prompt: `数一数：${countings.map(({ known, asked }) => `${known}，${asked}`).join('；')}`,
+    answer: countings
+      .map(({ known, direction, days }) => `${[known, direction, ...days].join('，')}。`)
+      .join(''),
+  };
 }
 
 function lookupPage(random: Random, count: number): { facts: string; asked: string; told: string } {

@@ -13,9 +13,9 @@ import { NAMES, type Puzzle } from './puzzles/puzzle.ts';
 import { GROUPS, HABITS, syllogism } from './puzzles/syllogism.ts';
 import { DAYS, WEEKDAYS, weekday } from './puzzles/weekday.ts';
 
-export { randomFacts, randomOrder } from './puzzles/comparison.ts';
+export { randomBranches, randomFacts, randomOrder } from './puzzles/comparison.ts';
 export { likeness, type Puzzle } from './puzzles/puzzle.ts';
-export { WEEKDAYS } from './puzzles/weekday.ts';
+export { randomCounting, WEEKDAYS } from './puzzles/weekday.ts';
 
 /** The families; comparisons come in so many forms that they count twice. */
 export const PUZZLE_FAMILIES: readonly ((random: Random) => Puzzle)[] = [

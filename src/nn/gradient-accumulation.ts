@@ -41,7 +41,7 @@ export interface AccumulatingTrainer extends Omit<Trainer, 'step'> {
 
 /**
  * @param options.batch shapes and types of one part
- * @param options.parts how many parts a batch has
+ * @param options.parts how many parts a batch has at most
  */
 export async function createAccumulatingTrainer(
   options: TrainerOptions & { readonly parts: number },

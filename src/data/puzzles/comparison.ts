@@ -110,6 +110,31 @@ export function randomFacts(random: Random): {
   return { things: named, facts: random.shuffle(pairs).map(([above]) => below(above)), below };
 }
 
+/** Such facts where some things are above two others: which one to tell depends on what is looked for. */
+export function randomBranches(random: Random): {
+  things: string[];
+  /** (above, below), in the order in which they are told. */
+  pairs: (readonly [string, string])[];
+  /** What they say of a thing on the way to another. */
+  towards: (from: string, to: string) => string;
+} {
+  const { things } = random.pick(COMPARISONS);
+  const named = random.shuffle(things).slice(0, 4 + random.integer(3));
+  const pairs = random.shuffle(
+    named.slice(0, -2).flatMap((above, i) =>
+      random
+        .shuffle(named.slice(i + 1))
+        .slice(0, 1 + random.integer(2))
+        .map((below) => [above, below] as const),
+    ),
+  );
+  const towards = (from: string, to: string): string => {
+    const below = pairs.filter(([above]) => above === from).map(([, each]) => each);
+    return `${from}>${below.includes(to) ? to : (below[0] ?? NOTHING)}`;
+  };
+  return { things: named, pairs, towards };
+}
+
 export function comparison(random: Random): Puzzle {
   const kind = random.pick(COMPARISONS);
   const { things, more, less, open } = kind;
