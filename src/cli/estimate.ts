@@ -11,13 +11,19 @@ import { gemm, type NdArray, type Runtime, trace } from '../tensor/index.ts';
 
 /** Share of the matrix-product peak that a training step reaches; measured on two cores (see docs/decisions.md). */
 const EFFICIENCY = 0.75;
-/** Tokens per character of Chinese text with a vocabulary of a few thousand. */
-const TOKENS_PER_CHARACTER = 0.75;
+/** Of text in UTF-8, with a vocabulary of a few thousand, Chinese or English. */
+const TOKENS_PER_BYTE = 0.26;
 const TOKENS_PER_EXERCISE_DOCUMENT = 110;
 /** With its share of a drill. */
-const TOKENS_PER_EXERCISE = 70;
+const TOKENS_PER_EXERCISE = 78;
 const TOKENS_PER_SPOILT_PAIR = 66;
 const FIXED_SECONDS = 12;
+/** Places of the longest question with its answer, about. */
+const LONGEST_ANSWER = 96;
+/** What it costs to write and to judge an answer, counted in places of training, as a share of the longest. */
+const WRITING = 0.75;
+/** Share of the longest that an answer takes in a row which several share. */
+const ANSWER = 0.4;
 
 /** What there is to do, and how fast. */
 interface Work {
@@ -37,30 +43,32 @@ export function estimateSeconds({ skip, ...work }: Work & { readonly skip: Reado
 /** Seconds for each stage: its floating-point operations over the speed of matrix products. */
 export function estimateStages({ gflops, config, recipe, data }: Work): Readonly<Record<StageName, number>> {
   const { pretrain, sft, reward, rlhf, dpo, rlvf, grpo, bestOfN } = recipe;
-  const text = (source: SourceText): number => source.text.length * TOKENS_PER_CHARACTER;
+  const text = (source: SourceText): number => Buffer.byteLength(source.text) * TOKENS_PER_BYTE;
   const beside = (source: SourceText, tokens: number): number => (source.own ? 0 : tokens);
-  const rowLength = Math.min(config.contextLength, 96);
+  const longest = Math.min(config.contextLength, LONGEST_ANSWER);
   // All answers are written and some are learned from: those of a reinforcement step, and one of N.
-  const answered = rlvf.iterations * rlvf.groupSize * rowLength;
+  const answered = rlvf.iterations * rlvf.groupSize * longest;
   const bestOf = ({ iterations, questions, groupSize, epochs }: (typeof bestOfN)['rlhf']): number =>
-    iterations * questions * rowLength * (0.6 * groupSize + epochs);
+    iterations * questions * longest * (WRITING * groupSize + ANSWER * epochs);
   const rlhfTokens: Readonly<Record<RlhfAlgorithm, number>> = {
-    // Policy and critic learn from each answer; beside them the policy rehearses whole rows.
+    // Policy and critic learn from each answer, and read it before; beside them the policy rehearses whole rows.
     ppo:
-      rlhf.episodes * rowLength * (2 * rlhf.ppoEpochs + 1.8) +
-      rlhf.criticWarmup * rowLength * 1.5 +
-      ((rlhf.ppoEpochs * rlhf.episodes) / rlhf.miniBatchSize) * rlhf.rehearsalRows * config.contextLength,
+      (rlhf.episodes + rlhf.criticWarmup) * longest * (WRITING + ANSWER) +
+      rlhf.episodes * longest * ANSWER * 2 * rlhf.ppoEpochs +
+      ((rlhf.ppoEpochs * rlhf.episodes) / rlhf.batchSize) *
+        Math.ceil((ANSWER * rlhf.batchSize) / rlhf.miniBatchSize) *
+        rlhf.rehearsalRows *
+        config.contextLength,
     // Each answer in a row as wide as the longest.
-    dpo: (dpo.epochs + 0.4) * text(data.reward) * 1.4,
+    dpo: (dpo.epochs + 0.4) * text(data.reward) * 2.3,
     'best-of-n': bestOf(bestOfN.rlhf),
   };
   const rlvfTokens: Readonly<Record<RlvfAlgorithm, number>> = {
-    reinforce: answered * (0.6 * rlvf.questions + 1.3 * rlvf.keptQuestions),
-    grpo: answered * (0.6 * rlvf.questions + (grpo.epochs + 0.6) * rlvf.keptQuestions),
+    reinforce: answered * (WRITING * rlvf.questions + ANSWER * 1.3 * rlvf.keptQuestions),
+    grpo: answered * (WRITING * rlvf.questions + ANSWER * (grpo.epochs + 0.6) * rlvf.keptQuestions),
     'best-of-n': bestOf(bestOfN.rlvf),
   };
-  // Training tokens; a forward pass alone counts a third. What is no text in a file counts for most of it where the
-  // conversations are as short as the bundled ones.
+  // Training tokens; a forward pass alone counts a third. In a file of conversations much is no text.
   const tokens: Record<StageName, number> = {
     pretrain:
       pretrain.epochs *
@@ -68,11 +76,11 @@ export function estimateStages({ gflops, config, recipe, data }: Work): Readonly
         beside(data.pretrain, pretrain.generatedDocuments * TOKENS_PER_EXERCISE_DOCUMENT)),
     sft:
       sft.epochs *
-      (text(data.sft) * (data.sft.own ? 0.6 : 0.27) +
+      (text(data.sft) * (data.sft.own ? 0.6 : 0.54) +
         beside(data.sft, sft.generatedTasks * TOKENS_PER_EXERCISE)),
     reward:
       reward.epochs *
-      (text(data.reward) * 0.6 + beside(data.reward, reward.generatedPairs * TOKENS_PER_SPOILT_PAIR)),
+      (text(data.reward) + beside(data.reward, reward.generatedPairs * TOKENS_PER_SPOILT_PAIR)),
     rlhf: rlhfTokens[recipe.rlhfAlgorithm],
     rlvf: rlvfTokens[recipe.rlvfAlgorithm],
   };
