@@ -93,7 +93,7 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
     rlhf: {
       ...RLHF,
       criticWarmup: 64,
-      episodes: 96,
+      episodes: 320,
       batchSize: 16,
       learningRate: 1e-3,
       maxNewTokens: 24,
