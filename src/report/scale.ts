@@ -31,8 +31,10 @@ export function ticksOf({ low, high }: Range, count = 5): number[] {
 /**
  * Exponential moving average over about `span` points. The weights are normalised, so that the first points are not
  * drawn towards zero; a `span` of 1 gives the points themselves.
+ *
+ * @param span by default a fortieth of a long run and a quarter of a short one, 6 of those between
  */
-export function smooth(points: readonly Point[], span = Math.max(1, points.length / 40)): Point[] {
+export function smooth(points: readonly Point[], span = usualSpan(points.length)): Point[] {
   const keep = 1 - 1 / span;
   let sum = 0;
   let weight = 0;
@@ -41,6 +43,10 @@ export function smooth(points: readonly Point[], span = Math.max(1, points.lengt
     weight = keep * weight + 1;
     return [x, sum / weight];
   });
+}
+
+function usualSpan(count: number): number {
+  return Math.max(1, count / 40, Math.min(6, count / 4));
 }
 
 /** At most about `most` points that look the same when drawn: of each stretch, the lowest and the highest. */
