@@ -147,7 +147,7 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
       questions: 12,
       keptQuestions: 4,
       groupSize: 8,
-      learningRate: 2e-4,
+      learningRate: 1e-4,
       maxNewTokens: 80,
       temperature: 1,
       klCoefficient: 0.05,
