@@ -48,9 +48,11 @@ const REWARD = { rehearsalCoefficient: 0.5 };
 /** DAPO's clip-higher (Yu et al. 2025). */
 const GRPO = { epochs: 2, clipLow: 0.2, clipHigh: 0.28 };
 
+const REHEARSAL = { rehearsalRows: 1, rehearsalCoefficient: 0.5 };
+
 const RLHF: Omit<RlhfOptions, 'episodes' | 'batchSize' | 'learningRate' | 'maxNewTokens'> = {
   miniBatchSize: 6,
-  ppoEpochs: 2,
+  ppoEpochs: 1,
   temperature: 1,
   klCoefficient: 0.15,
   klTarget: 6,
@@ -93,6 +95,7 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
     rlhf: {
       ...RLHF,
       criticWarmup: 64,
+      ppoEpochs: 2,
       episodes: 320,
       batchSize: 16,
       learningRate: 1e-3,
@@ -107,6 +110,7 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
       maxNewTokens: 24,
       temperature: 1,
       klCoefficient: 0.02,
+      ...REHEARSAL,
     },
   },
   mini: {
@@ -114,7 +118,7 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
     dpo: { epochs: 2, batchSize: 8, learningRate: 2e-4, beta: 0.1 },
     grpo: { ...GRPO, miniBatchSize: 8, learningRate: 1e-4 },
     bestOfN: {
-      rlhf: { iterations: 16, questions: 16, groupSize: 4, epochs: 1, batchSize: 4, learningRate: 1e-4 },
+      rlhf: { iterations: 64, questions: 16, groupSize: 4, epochs: 1, batchSize: 4, learningRate: 1e-4 },
       rlvf: { iterations: 60, questions: 12, groupSize: 8, epochs: 1, batchSize: 4, learningRate: 1e-4 },
     },
     pretrain: {
@@ -136,8 +140,8 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
     reward: { epochs: 3, batchSize: 4, learningRate: 2e-4, generatedPairs: 1200, ...REWARD },
     rlhf: {
       ...RLHF,
-      episodes: 1024,
-      batchSize: 32,
+      episodes: 1920,
+      batchSize: 64,
       learningRate: 4e-4,
       klCoefficient: 0.1,
       maxNewTokens: 48,
@@ -147,10 +151,11 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
       questions: 12,
       keptQuestions: 4,
       groupSize: 8,
-      learningRate: 1e-4,
+      learningRate: 2e-4,
       maxNewTokens: 80,
       temperature: 1,
       klCoefficient: 0.05,
+      ...REHEARSAL,
     },
   },
   small: {
@@ -180,6 +185,7 @@ export const RECIPES: Readonly<Record<PresetName, Recipe>> = {
       maxNewTokens: 48,
       temperature: 1,
       klCoefficient: 0.02,
+      ...REHEARSAL,
     },
   },
 };

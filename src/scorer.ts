@@ -6,7 +6,7 @@
 
 import type { ModelConfig } from './config.ts';
 import { computeSpans, emptyLayout, packTexts, ROWS_AT_A_TIME, rowBatch } from './data/rows.ts';
-import { type Context, conversationMask, GPT } from './model.ts';
+import { type Context, GPT, rowContext } from './model.ts';
 import { Linear } from './nn/layers.ts';
 import { bindParameters, listParameters, type Parameters } from './nn/parameters.ts';
 import { type NdArray, type Runtime, type Tensor, trace } from './tensor/index.ts';
@@ -56,8 +56,8 @@ export async function createScorer(options: {
   const { runtime, config, weights, length: T } = options;
   const model = new RewardModel(bindParameters(weights), config);
   const executable = await runtime.compile(
-    trace(rowBatch([emptyLayout(T)], ROWS_AT_A_TIME), ({ ids, positions, segments }) => ({
-      rewards: model.forward(ids, { positions, mask: conversationMask(segments) }),
+    trace(rowBatch([emptyLayout(T)], ROWS_AT_A_TIME), (rows) => ({
+      rewards: model.forward(rows.ids, rowContext(rows)),
     })),
   );
   return {

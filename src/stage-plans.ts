@@ -104,7 +104,7 @@ export function planStages(
         ],
         heldOut: [...chats.heldOut, ...heldOutExercises(60, taskTypes)],
       };
-  // What nobody has preferences about: how to work things out.
+  // How to work things out: what neither preferences nor final answers tell.
   const rehearsal: SftData = data.sft.own
     ? chatData
     : { conversations: [], generate: exercises, heldOut: [] };
@@ -197,12 +197,14 @@ export function planStages(
           algorithm,
           { ...settings, taskTypes: typesFor(data.rlvf), verifiers },
           data.rlvf,
+          data.sft,
         ],
         start: () => need('rlhf'),
         async train(context) {
           const { params } = need('rlhf');
-          if (algorithm === 'reinforce') return trainRlvf(context, params, tasks, recipe.rlvf);
-          if (algorithm === 'grpo') return trainGrpo(context, params, tasks, grpo);
+          const practised = { ...tasks, rehearsal };
+          if (algorithm === 'reinforce') return trainRlvf(context, params, practised, recipe.rlvf);
+          if (algorithm === 'grpo') return trainGrpo(context, params, practised, grpo);
           const writing = { ...bestOfN, batchSize: ANSWERS_AT_A_TIME };
           const practice = await createVerifiedPractice(context, tasks, writing);
           return trainBestOfN(context, params, practice, bestOfN);

@@ -62,7 +62,9 @@ beforeAll(async () => {
 });
 
 const prompts = TASKS.map(({ prompt }) => renderPrompt(tokenizer, [{ role: 'user', content: prompt }]));
-const PROMPTS = { prompts: prompts.slice(4), heldOut: prompts.slice(0, 4) };
+const REHEARSAL = { conversations: CHATS, heldOut: [] };
+const PROMPTS = { prompts: prompts.slice(4), heldOut: prompts.slice(0, 4), rehearsal: REHEARSAL };
+const VERIFIED = { ...RLVF_DATA, rehearsal: REHEARSAL };
 const PAIR_DATA = { pairs: PAIRS.slice(0, 32), heldOut: PAIRS.slice(32) };
 const WRITING = { ...BEST_OF_N, batchSize: 8 };
 
@@ -105,14 +107,15 @@ const RUNS: Readonly<Record<string, Run>> = {
       rehearsalCoefficient: 0.5,
     }),
   'rlhf by ppo': (context) =>
-    trainRlhf(context, chatWeights, rewardWeights(), PROMPTS, { ...RLHF, episodes: 40 }),
+    trainRlhf(context, chatWeights, rewardWeights(), PROMPTS, { ...RLHF, episodes: 40, rehearsalRows: 1 }),
   'rlhf by dpo': (context) => trainDpo(context, chatWeights, PAIR_DATA, DPO),
   'rlhf by best-of-n': async (context) => {
     const practice = await createScoredPractice(context, rewardWeights(), PROMPTS, WRITING);
     return trainBestOfN(context, chatWeights, practice, BEST_OF_N);
   },
-  'rlvf by reinforce': (context) => trainRlvf(context, chatWeights, RLVF_DATA, RLVF),
-  'rlvf by grpo': (context) => trainGrpo(context, chatWeights, RLVF_DATA, { ...GRPO, learningRate: 1e-2 }),
+  'rlvf by reinforce': (context) => trainRlvf(context, chatWeights, VERIFIED, { ...RLVF, rehearsalRows: 1 }),
+  'rlvf by grpo': (context) =>
+    trainGrpo(context, chatWeights, VERIFIED, { ...GRPO, learningRate: 1e-2, rehearsalRows: 1 }),
   'rlvf by best-of-n': async (context) => {
     const practice = await createVerifiedPractice(context, RLVF_DATA, WRITING);
     return trainBestOfN(context, chatWeights, practice, BEST_OF_N);

@@ -530,23 +530,6 @@ describe('RLHF', () => {
     await critic.release();
   });
 
-  it('rehearses what fine-tuning taught while it learns something else', async () => {
-    const forgetful = { ...RLHF, episodes: 480, batchSize: 16, miniBatchSize: 8, learningRate: 1e-2 };
-    const lossAfter = async (rehearsalRows: number): Promise<number> => {
-      const rehearsal = { conversations: CHATS, heldOut: [] };
-      const { weights } = await trainRlhf(
-        contextFor(runtime),
-        chatWeights,
-        rewardForToken(liked),
-        { ...data, rehearsal },
-        { ...forgetful, rehearsalRows },
-      );
-      const parameters = bindParameters(weights);
-      return (await evaluateSft({ runtime, config: CONFIG, tokenizer, parameters, conversations: CHATS }))!;
-    };
-    expect(await lossAfter(2)).toBeLessThan((await lossAfter(0)) * 0.8);
-  });
-
   it('judges each token by the probability that the model gives it', async () => {
     const weights = chatWeights;
     const temperature = 0.7;

@@ -2,6 +2,7 @@
 
 import type { ModelConfig } from '../config.ts';
 import type { SourceText } from '../data/datasets.ts';
+import { ROWS_AT_A_TIME } from '../data/rows.ts';
 import { gptParameters, hiddenMatrices } from '../model.ts';
 import { orthogonalizeOperations } from '../nn/muon.ts';
 import { countParameters } from '../nn/parameters.ts';
@@ -50,22 +51,28 @@ export function estimateStages({ gflops, config, recipe, data }: Work): Readonly
   const answered = rlvf.iterations * rlvf.groupSize * longest;
   const bestOf = ({ iterations, questions, groupSize, epochs }: (typeof bestOfN)['rlhf']): number =>
     iterations * questions * longest * (WRITING * groupSize + ANSWER * epochs);
+  const learnedFrom = rlvf.keptQuestions * rlvf.groupSize;
+  /** So many rows with each mini-batch of some answers. */
+  const rehearsed = (rows: number, answers: number, miniBatchSize: number): number =>
+    Math.ceil((ANSWER * answers) / miniBatchSize) * rows * config.contextLength;
   const rlhfTokens: Readonly<Record<RlhfAlgorithm, number>> = {
     // Policy and critic learn from each answer, and read it before; beside them the policy rehearses whole rows.
     ppo:
       (rlhf.episodes + rlhf.criticWarmup) * longest * (WRITING + ANSWER) +
       rlhf.episodes * longest * ANSWER * 2 * rlhf.ppoEpochs +
       ((rlhf.ppoEpochs * rlhf.episodes) / rlhf.batchSize) *
-        Math.ceil((ANSWER * rlhf.batchSize) / rlhf.miniBatchSize) *
-        rlhf.rehearsalRows *
-        config.contextLength,
+        rehearsed(rlhf.rehearsalRows, rlhf.batchSize, rlhf.miniBatchSize),
     // Each answer in a row as wide as the longest.
     dpo: (dpo.epochs + 0.4) * text(data.reward) * 2.3,
     'best-of-n': bestOf(bestOfN.rlhf),
   };
   const rlvfTokens: Readonly<Record<RlvfAlgorithm, number>> = {
-    reinforce: answered * (WRITING * rlvf.questions + ANSWER * 1.3 * rlvf.keptQuestions),
-    grpo: answered * (WRITING * rlvf.questions + ANSWER * (grpo.epochs + 0.6) * rlvf.keptQuestions),
+    reinforce:
+      answered * (WRITING * rlvf.questions + ANSWER * 1.3 * rlvf.keptQuestions) +
+      rlvf.iterations * rehearsed(rlvf.rehearsalRows, learnedFrom, ROWS_AT_A_TIME),
+    grpo:
+      answered * (WRITING * rlvf.questions + ANSWER * (grpo.epochs + 0.6) * rlvf.keptQuestions) +
+      rlvf.iterations * grpo.epochs * rehearsed(rlvf.rehearsalRows, learnedFrom, grpo.miniBatchSize),
     'best-of-n': bestOf(bestOfN.rlvf),
   };
   // Training tokens; a forward pass alone counts a third. In a file of conversations much is no text.

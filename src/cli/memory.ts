@@ -42,7 +42,7 @@ export function largestGraph(
   contextLength: number,
   microBatchSize = Number.POSITIVE_INFINITY,
 ): GraphSize {
-  const { rlhf, rlhfAlgorithm, dpo, rlvfAlgorithm, grpo, bestOfN } = recipe;
+  const { rlhf, rlhfAlgorithm, dpo, rlvf, rlvfAlgorithm, grpo, bestOfN } = recipe;
   const short = Math.min(contextLength, SHORT_ROW);
   const cut = (batchSize: number): GraphSize => ({
     rows: Math.min(batchSize, microBatchSize),
@@ -50,6 +50,8 @@ export function largestGraph(
     isPart: microBatchSize < batchSize,
   });
   const whole = (rows: number): GraphSize => ({ rows, tokens: short, isPart: false });
+  /** Rows of conversations, counted in short ones. */
+  const inShort = (rows: number): number => Math.ceil((rows * contextLength) / short);
   switch (stage) {
     case 'pretrain':
     case 'sft':
@@ -59,14 +61,19 @@ export function largestGraph(
       return whole(
         {
           // Policy and critic have a graph each, and what one has taken the other does not get.
-          ppo: 2 * rlhf.miniBatchSize + Math.ceil((rlhf.rehearsalRows * contextLength) / short),
+          ppo: 2 * rlhf.miniBatchSize + inShort(rlhf.rehearsalRows),
           dpo: 2 * dpo.batchSize,
           'best-of-n': bestOfN.rlhf.batchSize,
         }[rlhfAlgorithm],
       );
-    case 'rlvf':
-      if (rlvfAlgorithm === 'reinforce') return { rows: ROWS_AT_A_TIME, tokens: short, isPart: true };
-      return whole({ grpo: grpo.miniBatchSize, 'best-of-n': bestOfN.rlvf.batchSize }[rlvfAlgorithm]);
+    case 'rlvf': {
+      const rehearsed = inShort(rlvf.rehearsalRows);
+      if (rlvfAlgorithm === 'reinforce')
+        return { rows: ROWS_AT_A_TIME + rehearsed, tokens: short, isPart: true };
+      return whole(
+        { grpo: grpo.miniBatchSize + rehearsed, 'best-of-n': bestOfN.rlvf.batchSize }[rlvfAlgorithm],
+      );
+    }
   }
 }
 

@@ -10,14 +10,22 @@
 
 import type { ModelConfig } from '../config.ts';
 import { ROWS_AT_A_TIME } from '../data/rows.ts';
-import { conversationMask } from '../model.ts';
+import { rowContext } from '../model.ts';
 import { prefixed, unprefixed } from '../nn/names.ts';
 import { bindParameters } from '../nn/parameters.ts';
 import { createTrainer, type LossFunction, type StepResult, type TrainState } from '../nn/train-step.ts';
 import { RewardModel } from '../scorer.ts';
 import { type NdArray, type Runtime, type Tensor, trace } from '../tensor/index.ts';
-import { type EpisodeRow, type EpisodeRows, episodeBatchSpec, readActions } from './episode-rows.ts';
+import {
+  type EpisodeRow,
+  type EpisodeRows,
+  episodeBatchSpec,
+  packEpisodes,
+  readActions,
+  spreadActions,
+} from './episode-rows.ts';
 import { clippedValueLoss } from './ppo.ts';
+import type { Attempt } from './practice.ts';
 
 /** A reward model whose rewards are counted as PPO counts them: from the mean, in deviations. */
 export function criticWeights(
@@ -39,10 +47,10 @@ export function criticWeights(
 function valuesOf(
   weights: Readonly<Record<string, Tensor>>,
   config: ModelConfig,
-  { ids, positions, segments }: Readonly<Record<string, Tensor>>,
+  rows: Readonly<Record<string, Tensor>>,
 ): Tensor {
   const model = new RewardModel(bindParameters(weights), config);
-  return model.forward(ids, { positions, mask: conversationMask(segments) });
+  return model.forward(rows['ids'], rowContext(rows));
 }
 
 /** The value loss of a mini-batch; all inputs `[M, T]`. */
@@ -69,6 +77,26 @@ export interface CriticInTraining {
 /** What its loss reads besides the rows. */
 const NUMBERS = ['oldValues', 'returns'] as const;
 type CriticInput = keyof EpisodeRow | (typeof NUMBERS)[number];
+
+/**
+ * Rows on which the critic practises before the policy learns: each token is worth what its response earned in the end.
+ *
+ * @param normalize a reward as the critic counts it
+ */
+export function practiceRows(
+  attempts: readonly Attempt[],
+  T: number,
+  normalize: (reward: number) => number,
+): (EpisodeRow & Record<(typeof NUMBERS)[number], Float32Array>)[] {
+  const earned = attempts.map(({ episode, reward }) =>
+    Array<number>(episode.response.tokens.length).fill(normalize(reward)),
+  );
+  const packed = packEpisodes(
+    attempts.map(({ episode }) => episode),
+    T,
+  );
+  return spreadActions(packed, { oldValues: earned, returns: earned });
+}
 
 /** @param options.batchSize rows of a mini-batch, M */
 export async function createCritic(options: {

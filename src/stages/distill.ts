@@ -22,7 +22,7 @@ import type { ModelConfig } from '../config.ts';
 import { type Batches, planBatches } from '../data/batches.ts';
 import { type PackedRow, packConversations } from '../data/pack.ts';
 import { UserError } from '../errors.ts';
-import { conversationMask, GPT } from '../model.ts';
+import { GPT, rowContext } from '../model.ts';
 import { klDivergence, maskedMean, withBalance } from '../nn/losses.ts';
 import { learningRateAt } from '../nn/optimizer.ts';
 import { bindParameters } from '../nn/parameters.ts';
@@ -125,13 +125,14 @@ export function distillationLoss(
 /** The loss of a batch of packed rows, as in fine-tuning; the teacher is a constant of it. */
 export function distillLoss(config: ModelConfig, teacher: Model, options: DistillOptions): LossFunction {
   const guide = options.alpha > 0 ? modelOf(teacher) : undefined;
-  return (weights, { ids, targets, lossMask, positions, segments, dropoutKey }) => {
+  return (weights, batch) => {
+    const { ids, targets, lossMask, dropoutKey } = batch;
     const model = new GPT(bindParameters(weights), config);
-    const seen = { positions, mask: conversationMask(segments) };
-    const { hidden, balance } = model.forward(ids, { ...seen, dropoutKey });
+    const context = rowContext(batch);
+    const { hidden, balance } = model.forward(ids, { ...context, dropoutKey });
     const logits = {
       student: model.logits(hidden), // [M, V]
-      teacher: guide?.logits(guide.forward(ids, seen).hidden),
+      teacher: guide?.logits(guide.forward(ids, context).hidden),
     };
     const M = targets.size;
     const places = { targets: targets.reshape([M]), mask: lossMask.reshape([M]) };
@@ -164,10 +165,11 @@ export async function compareWithTeacher(
   if (rows.length === 0) return undefined;
   const models = [modelOf({ params: weights, config }), modelOf(teacher)];
   const { dropoutKey: _, lossMask: __, ...spec } = sftBatchSpec(B, T);
-  const graph = trace(spec, ({ ids, targets, positions, segments }) => {
-    const seen = { positions, mask: conversationMask(segments) };
+  const graph = trace(spec, (batch) => {
+    const { ids, targets } = batch;
+    const context = rowContext(batch);
     const flat = targets.reshape([B * T]);
-    const [student, guide] = models.map((model) => model.logits(model.forward(ids, seen).hidden));
+    const [student, guide] = models.map((model) => model.logits(model.forward(ids, context).hidden));
     return {
       loss: crossEntropy(student, flat).losses,
       teacherLoss: crossEntropy(guide, flat).losses,

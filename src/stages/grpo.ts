@@ -39,7 +39,9 @@ import {
   REINFORCEMENT_ADAMW,
   resumeRandom,
 } from './practice.ts';
+import { planRehearsal, withRehearsal } from './rehearsal.ts';
 import type { RlvfOptions } from './rlvf.ts';
+import { sftLoss } from './sft.ts';
 import { checkStep, loadTrainState, type StageContext, type StageResult, saveTrainState } from './stage.ts';
 import { createVerifiedPractice, type RlvfData } from './verified-answers.ts';
 
@@ -91,10 +93,14 @@ export async function trainGrpo(
     ? (io.resumed.state['progress'] as GrpoProgress)
     : { iteration: 0, before: await practice.examine(startWeights) };
   const judge = await createJudge({ runtime, config, weights: startWeights, length: T, temperature });
+  const rehearsal = planRehearsal(context, data.rehearsal, options.rehearsalRows);
   const trainer = await createTrainer({
     runtime,
-    loss: grpoLoss(config, options),
-    batch: episodeBatchSpec(M, T, ['oldLogProbs', 'advantages', 'referenceLogProbs']),
+    loss: withRehearsal(grpoLoss(config, options), sftLoss(config), options.rehearsalCoefficient),
+    batch: {
+      ...episodeBatchSpec(M, T, ['oldLogProbs', 'advantages', 'referenceLogProbs']),
+      ...rehearsal?.spec,
+    },
     state,
     optimizer: REINFORCEMENT_ADAMW,
   });
@@ -128,7 +134,7 @@ export async function trainGrpo(
     });
     for (let epoch = 0; epoch < options.epochs; epoch++) {
       for (const part of evenParts(random.shuffle(rows), M)) {
-        const result = await trainer.step(rowBatch(part, M), lr);
+        const result = await trainer.step({ ...rowBatch(part, M), ...rehearsal?.at(trainer.state.step) }, lr);
         checkStep('rlvf', iteration + 1, result);
         results.push(result);
       }
@@ -147,6 +153,7 @@ export async function trainGrpo(
         accuracy: mean(attempts.map(({ correct }) => Number(correct))),
         policyLoss: averaged(({ metrics }) => metrics['policyLoss']),
         ...(withKl && { kl: averaged(({ metrics }) => metrics['kl']) }),
+        ...(rehearsal && { rehearsalLoss: averaged(({ metrics }) => metrics['rehearsalLoss']) }),
         clipFraction: averaged(({ metrics }) => metrics['clipFraction']),
         approxKl: averaged(({ metrics }) => metrics['approxKl']),
         firstRatioDeviation: results[0]?.metrics['ratioDeviation'] ?? 0,

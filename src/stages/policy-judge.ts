@@ -2,7 +2,7 @@
 
 import type { ModelConfig } from '../config.ts';
 import { ROWS_AT_A_TIME } from '../data/rows.ts';
-import { conversationMask, GPT } from '../model.ts';
+import { GPT, rowContext } from '../model.ts';
 import { entropyOf, tokenLogProbabilities } from '../nn/losses.ts';
 import { prefixed, unprefixed } from '../nn/names.ts';
 import { bindParameters } from '../nn/parameters.ts';
@@ -13,11 +13,11 @@ import { type EpisodeRows, episodeBatchSpec, readActions } from './episode-rows.
 export function policyLogits(
   weights: Readonly<Record<string, Tensor>>,
   config: ModelConfig,
-  { ids, positions, segments }: Readonly<Record<string, Tensor>>,
+  rows: Readonly<Record<string, Tensor>>,
   temperature: number,
 ): Tensor {
   const model = new GPT(bindParameters(weights), config);
-  const { hidden } = model.forward(ids, { positions, mask: conversationMask(segments) });
+  const { hidden } = model.forward(rows['ids'], rowContext(rows));
   return model.logits(hidden).mul(1 / temperature);
 }
 

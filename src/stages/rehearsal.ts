@@ -37,10 +37,11 @@ export function planRehearsal(
 /** A loss plus `coefficient` times that of what is rehearsed, where a batch has it. */
 export function withRehearsal(own: LossFunction, rehearsed: LossFunction, coefficient: number): LossFunction {
   return (weights, batch) => {
-    const { loss, metrics } = own(weights, batch);
+    const result = own(weights, batch);
     const rows = unprefixed(PREFIX, batch);
-    if (Object.keys(rows).length === 0) return { loss, metrics };
+    if (Object.keys(rows).length === 0) return result;
     const { loss: rehearsalLoss } = rehearsed(weights, rows);
-    return { loss: loss.add(rehearsalLoss.mul(coefficient)), metrics: { ...metrics, rehearsalLoss } };
+    const loss = result.loss.add(rehearsalLoss.mul(coefficient));
+    return { ...result, loss, metrics: { ...result.metrics, rehearsalLoss } };
   };
 }

@@ -17,7 +17,7 @@ import type { ModelConfig } from '../config.ts';
 import { countParts, planBatches, splitRows } from '../data/batches.ts';
 import type { PreferencePair } from '../data/formats.ts';
 import { rowBatch } from '../data/rows.ts';
-import { conversationMask } from '../model.ts';
+import { rowContext } from '../model.ts';
 import { createAccumulatingTrainer } from '../nn/gradient-accumulation.ts';
 import { logSigmoid, maskedMean, tokenLogProbabilities } from '../nn/losses.ts';
 import { learningRateAt } from '../nn/optimizer.ts';
@@ -84,10 +84,11 @@ export function bradleyTerryLoss(
  * answers, each of which counts the same, whatever its length.
  */
 export function rewardLoss(config: ModelConfig, rehearsalCoefficient: number): LossFunction {
-  return (weights, { ids, targets, positions, segments, share, chosenEnd, rejectedEnd }): LossAndMetrics => {
+  return (weights, batch): LossAndMetrics => {
+    const { ids, targets, share, chosenEnd, rejectedEnd } = batch;
     // A row may be wider than the context, though no conversation in it is; the rotary tables must be as wide as the row.
     const model = new RewardModel(bindParameters(weights), { ...config, contextLength: ids.shape[1] });
-    const { hidden } = model.body.forward(ids, { positions, mask: conversationMask(segments) });
+    const { hidden } = model.body.forward(ids, rowContext(batch));
     const rewards = model.read(hidden);
     const margins = rewards.sub(gatherElements(rewards, rejectedEnd, 1));
     const { loss, accuracy, margin } = bradleyTerryLoss(margins, chosenEnd);

@@ -22,7 +22,7 @@ import { copyArrays } from '../nn/train-state.ts';
 import { createTrainer, createTrainState, type LossFunction, type StepResult } from '../nn/train-step.ts';
 import { foldSeed, type NdArray } from '../tensor/index.ts';
 import { distinct } from '../variety.ts';
-import { createCritic, criticWeights } from './critic.ts';
+import { createCritic, criticWeights, practiceRows } from './critic.ts';
 import { episodeBatchSpec, packEpisodes, spreadActions } from './episode-rows.ts';
 import { createJudge, policyLogits } from './policy-judge.ts';
 import {
@@ -162,16 +162,7 @@ export async function trainRlhf(
         })
       : createTrainState(criticWeights(rewardWeights, normalizer)),
   });
-  // What a response earned in the end, as the value of each of its tokens.
-  const earned = samples.map(({ episode, reward }) =>
-    Array<number>(episode.response.tokens.length).fill(normalize(reward)),
-  );
-  const warmup = packEpisodes(
-    samples.map(({ episode }) => episode),
-    T,
-  );
-  const warmupRows = random.shuffle(spreadActions(warmup, { oldValues: earned, returns: earned }));
-  for (const part of evenParts(warmupRows, M))
+  for (const part of evenParts(random.shuffle(practiceRows(samples, T, normalize)), M))
     checkStep('rlhf', 0, await critic.step(rowBatch(part, M), options.criticLearningRate));
 
   /** The last policy whose KL was measured and within the bound; the reference at first. */

@@ -32,6 +32,8 @@ import {
   REINFORCEMENT_ADAMW,
   resumeRandom,
 } from './practice.ts';
+import { planRehearsal, withRehearsal } from './rehearsal.ts';
+import { sftLoss } from './sft.ts';
 import { checkStep, loadTrainState, type StageContext, type StageResult, saveTrainState } from './stage.ts';
 import { createVerifiedPractice, type RlvfData } from './verified-answers.ts';
 
@@ -49,6 +51,9 @@ export interface RlvfOptions {
   readonly temperature: number;
   /** Weight of the KL to the model at the start, k3 estimate per token. */
   readonly klCoefficient: number;
+  /** Rows of conversations that are rehearsed with a few rows of answers, and the weight of their loss; 0 rehearses nothing. */
+  readonly rehearsalRows: number;
+  readonly rehearsalCoefficient: number;
 }
 
 /** Loss of a batch `[B, T]`: `-A log p` of each answer token, plus the KL term. */
@@ -75,6 +80,7 @@ export async function trainRlvf(
   const { runtime, config, seed, io } = context;
   const { questions, keptQuestions: Q, groupSize: K, temperature, klCoefficient } = options;
   const B = ROWS_AT_A_TIME;
+  const parts = Math.ceil((Q * K) / B);
   const practice = await createVerifiedPractice(context, data, { ...options, batchSize: Q * K });
   const T = practice.length;
 
@@ -88,11 +94,16 @@ export async function trainRlvf(
     length: T,
     temperature,
   });
+  const rehearsal = planRehearsal(context, data.rehearsal, options.rehearsalRows);
   const trainer = await createAccumulatingTrainer({
     runtime,
-    loss: rlvfLoss(config, temperature, klCoefficient),
-    batch: episodeBatchSpec(B, T, ['advantages', 'referenceLogProbs']),
-    parts: Math.ceil((Q * K) / B),
+    loss: withRehearsal(
+      rlvfLoss(config, temperature, klCoefficient),
+      sftLoss(config),
+      options.rehearsalCoefficient,
+    ),
+    batch: { ...episodeBatchSpec(B, T, ['advantages', 'referenceLogProbs']), ...rehearsal?.spec },
+    parts,
     state,
     optimizer: REINFORCEMENT_ADAMW,
   });
@@ -122,7 +133,10 @@ export async function trainRlvf(
     // Where every group agrees there is nothing to learn, and Adam would blow the rounding noise up to full steps.
     const lr = mixed.length > 0 ? options.learningRate * (1 - iteration / options.iterations) : 0;
     const result = await trainer.step(
-      evenParts(rows, B).map((part) => rowBatch(part, B)),
+      evenParts(rows, B).map((part, i) => ({
+        ...rowBatch(part, B),
+        ...rehearsal?.at(iteration * parts + i),
+      })),
       lr,
     );
     checkStep('rlvf', iteration + 1, result);

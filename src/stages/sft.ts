@@ -15,7 +15,7 @@ import { type Batches, countParts, planBatches, splitRows } from '../data/batche
 import { emptyRow, type PackedRow, packConversations } from '../data/pack.ts';
 import { rowBatch } from '../data/rows.ts';
 import type { Text } from '../i18n.ts';
-import { conversationMask, GPT, hiddenMatrices } from '../model.ts';
+import { GPT, hiddenMatrices, rowContext } from '../model.ts';
 import { createAccumulatingTrainer } from '../nn/gradient-accumulation.ts';
 import { maskedMean, withBalance } from '../nn/losses.ts';
 import { learningRateAt, type OptimizerName } from '../nn/optimizer.ts';
@@ -75,10 +75,10 @@ export function sftLoss(
   config: ModelConfig,
   bind: (weights: Readonly<Record<string, Tensor>>, dropoutKey: Tensor) => Parameters = bindParameters,
 ): LossFunction {
-  return (weights, { ids, targets, lossMask, positions, segments, dropoutKey }) => {
+  return (weights, batch) => {
+    const { ids, targets, lossMask, dropoutKey } = batch;
     const model = new GPT(bind(weights, dropoutKey), config);
-    const mask = conversationMask(segments);
-    const { hidden, balance } = model.forward(ids, { positions, mask, dropoutKey });
+    const { hidden, balance } = model.forward(ids, { ...rowContext(batch), dropoutKey });
     const { losses } = crossEntropy(model.logits(hidden), targets.reshape([targets.size]));
     const loss = maskedMean(losses, lossMask.reshape([lossMask.size]));
     return { ...withBalance(loss, balance), weight: lossMask.sum() };
@@ -197,8 +197,9 @@ export async function evaluateSft(options: {
   const model = new GPT(parameters, config);
   const { dropoutKey: _, ...spec } = sftBatchSpec(B, T);
   const executable = await runtime.compile(
-    trace(spec, ({ ids, targets, positions, segments }) => {
-      const { hidden } = model.forward(ids, { positions, mask: conversationMask(segments) });
+    trace(spec, (batch) => {
+      const { ids, targets } = batch;
+      const { hidden } = model.forward(ids, rowContext(batch));
       return { losses: crossEntropy(model.logits(hidden), targets.reshape([B * T])).losses };
     }),
   );

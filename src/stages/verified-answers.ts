@@ -10,12 +10,15 @@ import { createRandom, type NdArray, type Random, type Runtime } from '../tensor
 import { SPECIAL, type Tokenizer } from '../tokenizer.ts';
 import { verifierFor } from '../verifiers.ts';
 import { type Attempt, type Figure, mean, type Practice } from './practice.ts';
+import type { SftData } from './sft.ts';
 import { requireFitting, type StageContext } from './stage.ts';
 
 export interface RlvfData {
   /** Questions of an iteration. */
   readonly draw: (count: number, random: Random) => readonly Task[];
   readonly heldOut: readonly Task[];
+  /** What fine-tuning taught, to rehearse. */
+  readonly rehearsal?: SftData;
 }
 
 /** @throws UserError where no question leaves room for an answer */

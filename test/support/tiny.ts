@@ -100,6 +100,8 @@ export const RLVF: RlvfOptions = {
   maxNewTokens: 4,
   temperature: 1,
   klCoefficient: 0.02,
+  rehearsalRows: 0,
+  rehearsalCoefficient: 0.5,
 };
 
 export const GRPO: GrpoOptions = {
