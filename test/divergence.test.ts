@@ -31,6 +31,7 @@ import {
   BEST_OF_N,
   CHATS,
   CONFIG,
+  chattingWeights,
   contextFor,
   DOCUMENTS,
   DPO,
@@ -55,9 +56,7 @@ let runtime: Runtime;
 let chatWeights: Record<string, NdArray>;
 beforeAll(async () => {
   runtime = await createNodeRuntime({ threads: 1 });
-  const data = { conversations: CHATS, heldOut: [] };
-  const options = { epochs: 6, batchSize: 4, learningRate: 2e-2 };
-  chatWeights = (await supervisedFineTune(contextFor(runtime), freshWeights(), data, options)).weights;
+  chatWeights = await chattingWeights(runtime, { epochs: 6 });
 });
 
 const SPEC = pretrainBatchSpec(2, 8);

@@ -10,7 +10,6 @@ import { renderPairs } from '../src/stages/pairs.ts';
 import { clippedPolicyLoss, k3, klLoss } from '../src/stages/ppo.ts';
 import type { Attempt } from '../src/stages/practice.ts';
 import { createScoredPractice } from '../src/stages/scored-responses.ts';
-import { supervisedFineTune } from '../src/stages/sft.ts';
 import { createVerifiedPractice } from '../src/stages/verified-answers.ts';
 import { gradients, interpret, type NdArray, type Runtime, tensor, trace } from '../src/tensor/index.ts';
 import { createNodeRuntime } from '../src/tensor/runtime/node.ts';
@@ -18,11 +17,11 @@ import { expectClose } from './support/close.ts';
 import {
   BEST_OF_N,
   CHATS,
+  chattingWeights,
   contextFor,
   DIGITS,
   DPO,
   figures,
-  freshWeights,
   GRPO,
   PAIRS,
   RLVF_DATA,
@@ -38,9 +37,7 @@ let chatWeights: Record<string, NdArray>;
 
 beforeAll(async () => {
   runtime = await createNodeRuntime({ threads: 1 });
-  const data = { conversations: CHATS.slice(0, 40), heldOut: [] };
-  const options = { epochs: 12, batchSize: 4, learningRate: 2e-2 };
-  chatWeights = (await supervisedFineTune(contextFor(runtime), freshWeights(), data, options)).weights;
+  chatWeights = await chattingWeights(runtime, { epochs: 12, chats: CHATS.slice(0, 40) });
 });
 
 const mean = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length;

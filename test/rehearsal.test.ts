@@ -5,17 +5,17 @@ import { trainGrpo } from '../src/stages/grpo.ts';
 import { withRehearsal } from '../src/stages/rehearsal.ts';
 import { trainRlhf } from '../src/stages/rlhf.ts';
 import { trainRlvf } from '../src/stages/rlvf.ts';
-import { evaluateSft, supervisedFineTune } from '../src/stages/sft.ts';
+import { evaluateSft } from '../src/stages/sft.ts';
 import type { StageContext, StageResult } from '../src/stages/stage.ts';
 import { type NdArray, type Runtime, scalar } from '../src/tensor/index.ts';
 import { createNodeRuntime } from '../src/tensor/runtime/node.ts';
 import {
   CHATS,
   CONFIG,
+  chattingWeights,
   contextFor,
   DIGITS,
   figures,
-  freshWeights,
   GRPO,
   RLHF,
   RLVF,
@@ -30,15 +30,8 @@ let runtime: Runtime;
 let chatWeights: Record<string, NdArray>;
 
 beforeAll(async () => {
-  runtime = await createNodeRuntime();
-  chatWeights = (
-    await supervisedFineTune(
-      contextFor(runtime),
-      freshWeights(),
-      { conversations: CHATS, heldOut: [] },
-      { epochs: 8, batchSize: 4, learningRate: 2e-2 },
-    )
-  ).weights;
+  runtime = await createNodeRuntime({ threads: 1 });
+  chatWeights = await chattingWeights(runtime, { epochs: 8 });
 });
 
 const rehearsal = { conversations: CHATS, heldOut: [] };

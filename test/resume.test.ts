@@ -32,6 +32,7 @@ import {
   BEST_OF_N,
   CHATS,
   CONFIG,
+  chattingWeights,
   contextFor,
   DOCUMENTS,
   DPO,
@@ -57,8 +58,7 @@ const SFT_DATA = { conversations: CHATS.slice(0, 40), heldOut: CHATS.slice(40) }
 
 beforeAll(async () => {
   runtime = await createNodeRuntime({ threads: 1 });
-  const options = { epochs: 6, batchSize: 4, learningRate: 2e-2 };
-  chatWeights = (await supervisedFineTune(contextFor(runtime), freshWeights(), SFT_DATA, options)).weights;
+  chatWeights = await chattingWeights(runtime, { epochs: 6 });
 });
 
 const prompts = TASKS.map(({ prompt }) => renderPrompt(tokenizer, [{ role: 'user', content: prompt }]));

@@ -14,6 +14,7 @@ import type { DpoOptions } from '../../src/stages/dpo.ts';
 import type { GrpoOptions } from '../../src/stages/grpo.ts';
 import type { RlhfOptions } from '../../src/stages/rlhf.ts';
 import type { RlvfOptions } from '../../src/stages/rlvf.ts';
+import { supervisedFineTune } from '../../src/stages/sft.ts';
 import type { SavedState, StageContext, StageIo, StepRecord } from '../../src/stages/stage.ts';
 import { createRandom, type NdArray, type Runtime } from '../../src/tensor/index.ts';
 import { Tokenizer } from '../../src/tokenizer.ts';
@@ -135,6 +136,16 @@ export const RLVF_DATA = {
 /** Fresh weights of a language model. */
 export function freshWeights(config: ModelConfig = CONFIG, seed = 1): Record<string, NdArray> {
   return initializeParameters(gptParameters(config), seed);
+}
+
+/** Weights of a model that answers each question with one of four digits, the better the more epochs. */
+export async function chattingWeights(
+  runtime: Runtime,
+  { epochs, chats = CHATS }: { epochs: number; chats?: typeof CHATS },
+): Promise<Record<string, NdArray>> {
+  const data = { conversations: chats, heldOut: [] };
+  const options = { epochs, batchSize: 4, learningRate: 2e-2 };
+  return (await supervisedFineTune(contextFor(runtime), freshWeights(), data, options)).weights;
 }
 
 /**
