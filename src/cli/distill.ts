@@ -166,7 +166,7 @@ function createDistillCommand() {
       en: 'the logits of both are divided by it before they are compared; the larger, the flatter',
     },
     number({ above: 0 }),
-    2,
+    1,
   );
   option(
     '--alpha <x>',
