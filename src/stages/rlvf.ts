@@ -7,7 +7,8 @@
  * Each question is answered several times. An answer is as good as it is better than its group's average, so the group
  * is the baseline and no critic is needed: REINFORCE with `A = r - mean(group)`. Groups that agree teach nothing, so more
  * questions are asked than are learned from (Yu et al. 2025, "DAPO": dynamic sampling). A small KL term to the model at
- * the start keeps the language in shape.
+ * the start keeps the language in shape, and exercises that are rehearsed beside the answers keep the craft, of which a
+ * verifier sees the outcome only (`rehearsal.ts`).
  *
  * Legend: Q questions that an iteration learns from, K answers a question (the group), B rows at a time, T places a row.
  */
@@ -51,7 +52,7 @@ export interface RlvfOptions {
   readonly temperature: number;
   /** Weight of the KL to the model at the start, k3 estimate per token. */
   readonly klCoefficient: number;
-  /** Rows of conversations that are rehearsed with a few rows of answers, and the weight of their loss; 0 rehearses nothing. */
+  /** Rows of exercises that are rehearsed with each part of the answers, and the weight of their loss; 0 rehearses nothing. */
   readonly rehearsalRows: number;
   readonly rehearsalCoefficient: number;
 }
