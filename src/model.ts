@@ -20,19 +20,15 @@ import {
   arange,
   broadcastTo,
   concat,
-  equal,
   gather,
   gelu,
   gemm,
-  greater,
-  logicalAnd,
   matmul,
   rotary,
   softmax,
   split,
   type Tensor,
   tensor,
-  where,
 } from './tensor/index.ts';
 
 /** What attention needs to know besides the activations. */
@@ -61,19 +57,6 @@ export function causalMask(length: number): Tensor {
   for (let query = 0; query < length; query++)
     mask.fill(MASKED, query * length + query + 1, (query + 1) * length);
   return tensor(mask, [1, 1, length, length]);
-}
-
-/** What the tokens of rows `[B, T]` that several texts share see: each of them its own text only. */
-export function rowContext({ positions, segments }: Readonly<Record<string, Tensor>>): Context {
-  return { positions, mask: conversationMask(segments) };
-}
-
-/** The mask `[B, 1, T, T]` of such rows, `segments [B, T]`: a token sees only what came before in its own text. */
-function conversationMask(segments: Tensor): Tensor {
-  const [B, T] = segments.shape;
-  const same = equal(segments.reshape([B, 1, T, 1]), segments.reshape([B, 1, 1, T]));
-  const notLater = greater(arange(T).reshape([T, 1]).add(1), arange(T).reshape([1, T]));
-  return where(logicalAnd(same, notLater.reshape([1, 1, T, T])), 0, MASKED);
 }
 
 /** Multi-head attention: each token gathers from earlier tokens, weighted by how well its query fits their keys. */

@@ -6,9 +6,10 @@
 
 import type { ModelConfig } from './config.ts';
 import { computeSpans, emptyLayout, packTexts, ROWS_AT_A_TIME, rowBatch } from './data/rows.ts';
-import { type Context, GPT, rowContext } from './model.ts';
+import { type Context, GPT } from './model.ts';
 import { Linear } from './nn/layers.ts';
 import { bindParameters, listParameters, type Parameters } from './nn/parameters.ts';
+import { rowContext } from './row-context.ts';
 import { type NdArray, type Runtime, type Tensor, trace } from './tensor/index.ts';
 
 /** A GPT whose output is one number a token. */

@@ -10,10 +10,10 @@
 
 import type { ModelConfig } from '../config.ts';
 import { ROWS_AT_A_TIME } from '../data/rows.ts';
-import { rowContext } from '../model.ts';
 import { prefixed, unprefixed } from '../nn/names.ts';
 import { bindParameters } from '../nn/parameters.ts';
 import { createTrainer, type LossFunction, type StepResult, type TrainState } from '../nn/train-step.ts';
+import { rowContext } from '../row-context.ts';
 import { RewardModel } from '../scorer.ts';
 import { type NdArray, type Runtime, type Tensor, trace } from '../tensor/index.ts';
 import {

@@ -22,11 +22,12 @@ import type { ModelConfig } from '../config.ts';
 import { type Batches, planBatches } from '../data/batches.ts';
 import { type PackedRow, packConversations } from '../data/pack.ts';
 import { UserError } from '../errors.ts';
-import { GPT, rowContext } from '../model.ts';
+import { GPT } from '../model.ts';
 import { klDivergence, maskedMean, withBalance } from '../nn/losses.ts';
 import { learningRateAt } from '../nn/optimizer.ts';
 import { bindParameters } from '../nn/parameters.ts';
 import { createTrainer, createTrainState, type LossAndMetrics, type LossFunction } from '../nn/train-step.ts';
+import { rowContext } from '../row-context.ts';
 import {
   argmax,
   createRandom,

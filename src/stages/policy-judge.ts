@@ -2,10 +2,11 @@
 
 import type { ModelConfig } from '../config.ts';
 import { ROWS_AT_A_TIME } from '../data/rows.ts';
-import { GPT, rowContext } from '../model.ts';
+import { GPT } from '../model.ts';
 import { entropyOf, tokenLogProbabilities } from '../nn/losses.ts';
 import { prefixed, unprefixed } from '../nn/names.ts';
 import { bindParameters } from '../nn/parameters.ts';
+import { rowContext } from '../row-context.ts';
 import { type NdArray, type Runtime, type Spec, type Tensor, trace } from '../tensor/index.ts';
 import { type EpisodeRows, episodeBatchSpec, readActions } from './episode-rows.ts';
 

@@ -13,6 +13,14 @@ import type { StageContext } from './stage.ts';
 
 const PREFIX = 'rehearsal';
 
+/** What a method asks to be rehearsed. */
+export interface RehearsalOptions {
+  /** Rows of conversations with each part of its own batch that is computed at a time; 0 rehearses nothing. */
+  readonly rehearsalRows: number;
+  /** The weight of their loss. */
+  readonly rehearsalCoefficient: number;
+}
+
 /** What a training step reads beside its own batch, under names of its own. */
 export interface Rehearsal {
   readonly spec: Readonly<Record<string, Spec>>;

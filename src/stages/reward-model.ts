@@ -17,12 +17,12 @@ import type { ModelConfig } from '../config.ts';
 import { countParts, planBatches, splitRows } from '../data/batches.ts';
 import type { PreferencePair } from '../data/formats.ts';
 import { rowBatch } from '../data/rows.ts';
-import { rowContext } from '../model.ts';
 import { createAccumulatingTrainer } from '../nn/gradient-accumulation.ts';
 import { logSigmoid, maskedMean, tokenLogProbabilities } from '../nn/losses.ts';
 import { learningRateAt } from '../nn/optimizer.ts';
 import { bindParameters, initializeParameters } from '../nn/parameters.ts';
 import { createTrainState, type LossAndMetrics, type LossFunction } from '../nn/train-step.ts';
+import { rowContext } from '../row-context.ts';
 import { createScorer, RewardModel, rewardParameters } from '../scorer.ts';
 import {
   cast,

@@ -46,12 +46,12 @@ import {
   REINFORCEMENT_ADAMW,
   resumeRandom,
 } from './practice.ts';
-import { planRehearsal, withRehearsal } from './rehearsal.ts';
+import { planRehearsal, type RehearsalOptions, withRehearsal } from './rehearsal.ts';
 import { createScoredPractice, type RlhfData } from './scored-responses.ts';
 import { sftLoss } from './sft.ts';
 import { checkStep, loadTrainState, type StageContext, type StageResult, saveTrainState } from './stage.ts';
 
-export interface RlhfOptions {
+export interface RlhfOptions extends RehearsalOptions {
   /** Responses sampled in all. */
   readonly episodes: number;
   /** Responses an iteration, B. */
@@ -65,9 +65,6 @@ export interface RlhfOptions {
   readonly criticLearningRate: number;
   /** Responses of the reference on which the critic practises before the policy begins. */
   readonly criticWarmup: number;
-  /** Rows of conversations that are rehearsed with each gradient step, and the weight of their loss; 0 rehearses nothing. */
-  readonly rehearsalRows: number;
-  readonly rehearsalCoefficient: number;
   /** Longest response in tokens. */
   readonly maxNewTokens: number;
   /** Divides the logits while sampling, judging and training alike. */

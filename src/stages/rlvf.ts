@@ -33,12 +33,12 @@ import {
   REINFORCEMENT_ADAMW,
   resumeRandom,
 } from './practice.ts';
-import { planRehearsal, withRehearsal } from './rehearsal.ts';
+import { planRehearsal, type RehearsalOptions, withRehearsal } from './rehearsal.ts';
 import { sftLoss } from './sft.ts';
 import { checkStep, loadTrainState, type StageContext, type StageResult, saveTrainState } from './stage.ts';
 import { createVerifiedPractice, type RlvfData } from './verified-answers.ts';
 
-export interface RlvfOptions {
+export interface RlvfOptions extends RehearsalOptions {
   readonly iterations: number;
   /** Questions asked an iteration. */
   readonly questions: number;
@@ -52,9 +52,6 @@ export interface RlvfOptions {
   readonly temperature: number;
   /** Weight of the KL to the model at the start, k3 estimate per token. */
   readonly klCoefficient: number;
-  /** Rows of exercises that are rehearsed with each part of the answers, and the weight of their loss; 0 rehearses nothing. */
-  readonly rehearsalRows: number;
-  readonly rehearsalCoefficient: number;
 }
 
 /** Loss of a batch `[B, T]`: `-A log p` of each answer token, plus the KL term. */

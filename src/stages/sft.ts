@@ -15,12 +15,13 @@ import { type Batches, countParts, planBatches, splitRows } from '../data/batche
 import { emptyRow, type PackedRow, packConversations } from '../data/pack.ts';
 import { rowBatch } from '../data/rows.ts';
 import type { Text } from '../i18n.ts';
-import { GPT, hiddenMatrices, rowContext } from '../model.ts';
+import { GPT, hiddenMatrices } from '../model.ts';
 import { createAccumulatingTrainer } from '../nn/gradient-accumulation.ts';
 import { maskedMean, withBalance } from '../nn/losses.ts';
 import { learningRateAt, type OptimizerName } from '../nn/optimizer.ts';
 import { bindParameters, type Parameters } from '../nn/parameters.ts';
 import { createTrainState, type LossFunction } from '../nn/train-step.ts';
+import { rowContext } from '../row-context.ts';
 import {
   createRandom,
   crossEntropy,
